@@ -1,0 +1,1 @@
+"""Shelf datasets: contract, intake, checks, splits, synthetic shelves, augmentation."""

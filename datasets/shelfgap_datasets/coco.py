@@ -1,0 +1,250 @@
+"""Read and write the dataset contract: a directory with `images/` and one COCO `annotations.json`.
+
+Source: COCO data format, https://cocodataset.org/#format-data
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from shelfgap_edge.contract import CLASSES
+
+from shelfgap_datasets.schema import (
+    SPLITS,
+    Box,
+    Dataset,
+    DatasetError,
+    ImageRecord,
+    Rejection,
+    box_problem,
+    clip_box,
+)
+
+ANNOTATIONS_FILE = "annotations.json"
+IMAGES_DIR = "images"
+REJECTED_FILE = "rejected.jsonl"
+_OPTIONAL_KEYS = ("store", "camera", "section", "captured_at", "group")
+
+
+def load_dataset(root: Path) -> Dataset:
+    """Load a dataset directory; bad records are set aside in `Dataset.rejections`, the rest is kept.
+
+    Only `annotations.json` is read; `checks` opens the images.
+
+    Raises:
+        DatasetError: the folder or its annotations are missing or not COCO, or no image record is usable.
+    """
+    path = root / ANNOTATIONS_FILE
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
+    if not path.is_file():
+        raise DatasetError(
+            f"{root}: no {ANNOTATIONS_FILE}; expected a dataset directory "
+            f"(make one with: shelfgap data import {root} --to DIR)"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path}: not readable as JSON ({error})") from None
+    dataset = parse_coco(raw, where=str(path))
+    if not dataset.images:
+        first = f"; first reason: {dataset.rejections[0].reason}" if dataset.rejections else ""
+        raise DatasetError(f"{path}: no usable image record{first}")
+    return dataset
+
+
+def parse_coco(raw: object, where: str) -> Dataset:
+    """Turn a parsed COCO object of the dataset contract into a `Dataset`.
+
+    Args:
+        raw: what `json.loads` returned.
+        where: name used in messages.
+
+    Raises:
+        DatasetError: not a COCO object at all; single bad records become rejections instead.
+    """
+    if not isinstance(raw, dict) or not all(
+        isinstance(raw.get(k), list) for k in ("images", "annotations", "categories")
+    ):
+        raise DatasetError(f"{where}: expected a COCO object with the lists images, annotations, categories")
+    rejections: list[Rejection] = []
+    names = {
+        c["id"]: c["name"]
+        for c in raw["categories"]
+        if isinstance(c, dict) and isinstance(c.get("id"), int) and isinstance(c.get("name"), str)
+    }
+    annotated = raw.get("annotated_classes", [n for n in names.values() if n in CLASSES])
+    if not isinstance(annotated, list) or not all(isinstance(n, str) for n in annotated):
+        raise DatasetError(f"{where}: annotated_classes must be a list of class names, got {annotated!r}")
+
+    headers: dict[int, ImageRecord] = {}
+    seen_names: set[str] = set()
+    for row, image in enumerate(raw["images"]):
+        problem = _image_problem(image, headers, seen_names)
+        if problem:
+            rejections.append(
+                Rejection(f"{where}: images[{row}]", problem, "correct the record, then check again")
+            )
+            continue
+        seen_names.add(image["file_name"])
+        optional: dict[str, Any] = {k: str(image[k]) for k in _OPTIONAL_KEYS if image.get(k) is not None}
+        headers[image["id"]] = ImageRecord(
+            file_name=image["file_name"],
+            width=image["width"],
+            height=image["height"],
+            sha256=str(image.get("sha256", "")),
+            license=_license_name(image, raw),
+            source=str(image.get("source", image["file_name"])),
+            split=image.get("split"),
+            **optional,
+        )
+
+    boxes: dict[int, list[Box]] = {image_id: [] for image_id in headers}
+    for row, annotation in enumerate(raw["annotations"]):
+        problem = None
+        if not isinstance(annotation, dict) or annotation.get("image_id") not in headers:
+            problem = "belongs to no usable image record"
+        elif names.get(annotation.get("category_id", -1)) not in annotated:
+            problem = f"category_id {annotation.get('category_id')!r} is not an annotated class"
+        else:
+            xyxy = xywh_to_xyxy(annotation.get("bbox"))
+            record = headers[annotation["image_id"]]
+            problem = (
+                f"bbox must be four numbers x, y, width, height, got {annotation.get('bbox')!r}"
+                if xyxy is None
+                else box_problem(xyxy, record.width, record.height)
+            )
+        if problem:
+            rejections.append(Rejection(f"{where}: annotations[{row}]", problem, "correct or delete the box"))
+            continue
+        assert xyxy is not None
+        boxes[annotation["image_id"]].append(
+            Box(names[annotation["category_id"]], clip_box(xyxy, record.width, record.height))
+        )
+    images = tuple(replace(record, boxes=tuple(boxes[image_id])) for image_id, record in headers.items())
+    return Dataset(images, tuple(annotated), tuple(rejections))
+
+
+def save_dataset(root: Path, dataset: Dataset) -> None:
+    """Write `annotations.json` (and `rejected.jsonl` when something was refused) atomically into `root`.
+
+    The images are not touched: they must already lie in `root/images`.
+    """
+    categories = [
+        {"id": index + 1, "name": name}
+        for index, name in enumerate(CLASSES)
+        if name in dataset.annotated_classes
+    ]
+    category_ids = {c["name"]: c["id"] for c in categories}
+    license_ids = {name: i + 1 for i, name in enumerate(sorted({image.license for image in dataset.images}))}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, image in enumerate(dataset.images, start=1):
+        row: dict[str, Any] = {"id": image_id}
+        row.update({k: v for k, v in asdict(image).items() if k != "boxes" and v is not None})
+        images.append(row)
+        for box in image.boxes:
+            x1, y1, x2, y2 = box.xyxy
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": category_ids[box.class_name],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": 0,
+                }
+            )
+    document = {
+        "info": {"description": "shelfgap dataset"},
+        "licenses": [{"id": i, "name": name} for name, i in license_ids.items()],
+        "annotated_classes": list(dataset.annotated_classes),
+        "categories": categories,
+        "images": images,
+        "annotations": annotations,
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(root / ANNOTATIONS_FILE, json.dumps(document, indent=1) + "\n")
+    rejected = root / REJECTED_FILE
+    if dataset.rejections:
+        write_text_atomic(rejected, "".join(json.dumps(asdict(r)) + "\n" for r in dataset.rejections))
+    else:
+        rejected.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file so that its name only ever shows the whole old or the whole new content."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def xywh_to_xyxy(bbox: object) -> tuple[float, float, float, float] | None:
+    """Turn COCO's x, y, width, height into x1, y1, x2, y2; None when it is not four numbers.
+
+    >>> xywh_to_xyxy([10, 20, 5, 5])
+    (10.0, 20.0, 15.0, 25.0)
+    """
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in bbox)
+    ):
+        return None
+    x, y, width, height = (float(v) for v in bbox)
+    return x, y, x + width, y + height
+
+
+def is_safe_relative(name: str) -> bool:
+    """Say whether a file name stays below the folder it is joined to.
+
+    >>> is_safe_relative("aisle/1.jpg"), is_safe_relative("../1.jpg"), is_safe_relative("/etc/passwd")
+    (True, False, False)
+    """
+    path = PurePosixPath(name)
+    return (
+        bool(name)
+        and "\\" not in name
+        and "\0" not in name
+        and not path.is_absolute()
+        and ".." not in path.parts
+    )
+
+
+def _image_problem(image: object, headers: Mapping[int, ImageRecord], names: set[str]) -> str | None:
+    if not isinstance(image, dict) or not isinstance(image.get("id"), int):
+        return "not an object with an integer id"
+    if image["id"] in headers:
+        return f"id {image['id']} stands twice"
+    name = image.get("file_name")
+    if not isinstance(name, str) or not is_safe_relative(name):
+        return f"file_name {name!r} leaves the images folder"
+    if name in names:
+        return f"file_name {name!r} stands twice"
+    if not all(type(image.get(k)) is int and image[k] > 0 for k in ("width", "height")):
+        return (
+            f"width and height must be positive integers, got {image.get('width')!r}, {image.get('height')!r}"
+        )
+    if image.get("split") not in (None, *SPLITS):
+        return f"split must be one of {', '.join(SPLITS)}, got {image['split']!r}"
+    return None
+
+
+def _license_name(image: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """Take the licence of an image: our own name, or COCO's id into the list of licences."""
+    value = image.get("license")
+    for entry in raw.get("licenses") or []:
+        if isinstance(entry, dict) and entry.get("id") == value:
+            return str(entry.get("name", ""))
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,49 @@
+"""The parameters of the dataset stages: sections of params.yaml, frozen, complete, nothing unknown."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, no unknown keys, no defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitParams(Section):
+    """Shares of the groups that go to validation and test; the rest is training."""
+
+    val_fraction: Fraction
+    test_fraction: Fraction
+    salt: str  # changes the whole assignment; never change it for a dataset in use
+
+
+class DuplicateParams(Section):
+    """When two images count as the same scene."""
+
+    max_hash_distance: Annotated[int, Field(ge=0, le=64)]  # bits that may differ between perceptual hashes
+
+
+class SynthParams(Section):
+    """The synthetic shelf generator."""
+
+    count: Annotated[int, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)]
+    height: Annotated[int, Field(ge=64)]
+    width: Annotated[int, Field(ge=64)]
+    shelves_per_scene: Annotated[int, Field(gt=0)]  # stills that share one fixture, camera and group
+
+
+class DatasetParams(Section):
+    """Where the dataset comes from and how its classes are named."""
+
+    source: str  # a folder: the synthetic default, or any importable source
+    license: str | None  # for sources that do not state one themselves
+    class_aliases: dict[str, list[str]]  # our class -> names in sources, compared case-insensitively
+    split: SplitParams
+    duplicates: DuplicateParams

@@ -1,0 +1,1 @@
+"""Reference edge runtime: frames in, gap boxes out, nothing kept."""

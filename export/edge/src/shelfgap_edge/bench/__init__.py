@@ -1,0 +1,1 @@
+"""Latency benchmark harness; it knows nothing of the model."""

@@ -1,0 +1,20 @@
+"""The error tree of shelfgap.
+
+ShelfgapError                 a domain failure; its text is one line that a user can act on
+├── FrameError                a frame that cannot be decoded or has no usable pixels
+├── BundleError               a bundle that must not be run
+├── DatasetError              (platform) a dataset that cannot be used
+└── ...                       each platform package adds its own below ShelfgapError
+"""
+
+
+class ShelfgapError(Exception):
+    """A failure the user can act on: commands print its text as one line and exit with 1."""
+
+
+class FrameError(ShelfgapError):
+    """A frame cannot be decoded, or has no usable pixels."""
+
+
+class BundleError(ShelfgapError):
+    """A bundle is incomplete, altered, of an unknown version or otherwise not to be run."""

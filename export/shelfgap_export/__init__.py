@@ -1,0 +1,1 @@
+"""From checkpoint to bundle: ONNX, INT8, parity, evaluation, gate, bundle."""

@@ -1,0 +1,1 @@
+"""When and where: Prefect flows over the DVC graph, and the shelfgap command."""

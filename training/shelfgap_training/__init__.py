@@ -1,0 +1,1 @@
+"""The gap detector: network, losses, Lightning module, metrics, tracking."""
