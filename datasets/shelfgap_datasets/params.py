@@ -47,3 +47,17 @@ class DatasetParams(Section):
     class_aliases: dict[str, list[str]]  # our class -> names in sources, compared case-insensitively
     split: SplitParams
     duplicates: DuplicateParams
+
+
+class AugmentParams(Section):
+    """Strength of the training augmentation (see `transforms`)."""
+
+    mosaic_probability: Fraction
+    flip_probability: Fraction
+    scale: tuple[float, float]  # zoom factor, drawn uniformly, each axis on its own
+    translate: Fraction  # share of the image size
+    rotate_degrees: Annotated[float, Field(ge=0, le=45)]
+    shear_degrees: Annotated[float, Field(ge=0, le=45)]
+    colour_probability: Fraction
+    degrade_probability: Fraction  # blur, noise or JPEG, as a cheap camera would
+    min_visibility: Fraction  # a box that keeps less of its area is dropped

@@ -1,0 +1,178 @@
+"""The LightningDataModule: pictures at the network's input size, augmented for training, in batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from shelfgap_datasets.coco import IMAGES_DIR
+from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.params import AugmentParams
+from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.transforms import Sample, TrainTransform
+
+_CACHE_LIMIT_BYTES = 4 << 30  # larger sets are decoded anew at each epoch
+
+
+class Batch(NamedTuple):
+    """A batch as the network takes it; boxes are in input pixels."""
+
+    frames: Tensor  # uint8 (B, H, W, 3) RGB
+    boxes_xyxy: list[Tensor]  # per image float32 (N, 4)
+    class_ids: list[Tensor]  # per image int64 (N,)
+    image_index: Tensor  # int64 (B,), position in the split
+
+
+class ShelfImages(TorchDataset[tuple[int, Sample]]):
+    """The images of one split, resized to the input size; augmented when a transform is given.
+
+    Args:
+        root: dataset directory.
+        records: its images.
+        classes: class names by id of the network.
+        input_size: (height, width) in pixels.
+    """
+
+    def __init__(
+        self, root: Path, records: Sequence[ImageRecord], classes: Sequence[str], input_size: tuple[int, int]
+    ) -> None:
+        self.root = root
+        self.records = records
+        self.input_size = input_size
+        self.transform: TrainTransform | None = None
+        self.stream = 0  # seed of this epoch's augmentation
+        scale = [
+            np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records
+        ]
+        self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(records, scale, strict=True)]
+        self.class_ids = [r.class_ids(classes) for r in records]
+        self._frames: NDArray[np.uint8] | None = None
+
+    def preload(self) -> None:
+        """Decode every image once into memory, unless they would take too much of it."""
+        height, width = self.input_size
+        if len(self.records) * height * width * 3 <= _CACHE_LIMIT_BYTES:
+            frames = np.empty((len(self.records), height, width, 3), np.uint8)
+            for index in range(len(self.records)):
+                frames[index] = self.read(index)
+            self._frames = frames
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Decode one image to uint8 (H, W, 3) RGB at the input size."""
+        return load_resized(self.root / IMAGES_DIR / self.records[index].file_name, self.input_size)
+
+    def sample(self, index: int) -> Sample:
+        """Return one image and its boxes without augmentation."""
+        image = self.read(index) if self._frames is None else self._frames[index]
+        return Sample(image, self.boxes_xyxy[index], self.class_ids[index])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[int, Sample]:
+        sample = self.sample(index)
+        if self.transform is None:
+            return index, sample
+        # each (epoch, image) has a stream of its own: the same pictures whatever the number of workers
+        rng = np.random.default_rng((self.stream, index))
+        neighbours: list[Sample] = []
+        if rng.random() < self.transform.mosaic_probability:
+            neighbours = [self.sample(int(i)) for i in rng.integers(0, len(self), 3)]
+        return index, self.transform(sample, int(rng.integers(0, 2**31)), neighbours)
+
+
+class ShelfDataModule(pl.LightningDataModule):
+    """Training and validation batches of a dataset directory.
+
+    Args:
+        root: dataset directory.
+        dataset: its content, with splits.
+        input_size: (height, width) in pixels.
+        batch_size: images a batch.
+        augment: strengths of the training augmentation.
+        seed: with the epoch, decides order and augmentation of the training images.
+        workers: processes that augment beside the training.
+
+    Raises:
+        DatasetError: the dataset has no training or no validation image.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        dataset: Dataset,
+        *,
+        input_size: tuple[int, int],
+        batch_size: int,
+        augment: AugmentParams,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        for split in ("train", "val"):
+            if not dataset.of_split(split):
+                raise DatasetError(f"{root}: no image in split {split}; run: shelfgap data split {root}")
+        classes = dataset.annotated_classes
+        self.train_images = ShelfImages(root, dataset.of_split("train"), classes, input_size)
+        self.val_images = ShelfImages(root, dataset.of_split("val"), classes, input_size)
+        self.train_images.transform = TrainTransform(augment, input_size)
+
+    def setup(self, stage: str) -> None:
+        """Decode the images into memory."""
+        cv2.setNumThreads(0)  # its threads would not survive the fork of the workers
+        self.train_images.preload()
+        self.val_images.preload()
+
+    def train_dataloader(self) -> DataLoader[tuple[int, Sample]]:
+        """Return the batches of the current epoch; the loader is made anew each epoch."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        self.train_images.stream = self.seed * 100_003 + epoch
+        order = torch.Generator().manual_seed(self.train_images.stream)
+        return DataLoader(
+            self.train_images,
+            batch_size=self.batch_size,
+            shuffle=True,
+            generator=order,
+            num_workers=self.workers,
+            collate_fn=collate,
+            worker_init_fn=_init_worker,
+            drop_last=len(self.train_images) >= self.batch_size,  # a tiny last batch upsets batch norm
+        )
+
+    def val_dataloader(self) -> DataLoader[tuple[int, Sample]]:
+        """Return the validation images in their order."""
+        return DataLoader(self.val_images, batch_size=self.batch_size, collate_fn=collate)
+
+    def steps_per_epoch(self) -> int:
+        """Return how many training batches an epoch has."""
+        count = len(self.train_images) / self.batch_size
+        return max(1, math.floor(count))
+
+
+def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
+    """Stack samples of one size into a batch."""
+    return Batch(
+        frames=torch.from_numpy(np.stack([sample.image_rgb for _, sample in items])),
+        boxes_xyxy=[torch.from_numpy(sample.boxes_xyxy) for _, sample in items],
+        class_ids=[torch.from_numpy(sample.class_ids) for _, sample in items],
+        image_index=torch.tensor([index for index, _ in items]),
+    )
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,95 @@
+"""Training augmentation that keeps boxes true, as one Albumentations pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfgap_datasets.params import AugmentParams
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
+import albumentations as A  # noqa: E402
+
+_MIN_SIDE_PX = 2.0  # a thinner rest of a box carries no evidence
+
+
+class Sample(NamedTuple):
+    """One picture and its boxes."""
+
+    image_rgb: NDArray[np.uint8]  # (H, W, 3)
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) absolute pixels
+    class_ids: NDArray[np.int64]  # (N,)
+
+
+class TrainTransform:
+    """Mosaic, zoom, shift, shear, flip, colour and camera faults.
+
+    Args:
+        params: strengths and probabilities.
+        size: (height, width) of every picture that goes in and comes out, in pixels.
+    """
+
+    def __init__(self, params: AugmentParams, size: tuple[int, int]) -> None:
+        self.mosaic_probability = params.mosaic_probability
+        # the mosaic draws the neighbours around the picture and cuts a window of the same size
+        mosaic = A.Mosaic(target_size=size, cell_shape=size, p=1)
+        self._plain = _compose(params, [])
+        self._mosaic = _compose(params, [mosaic])
+
+    def __call__(self, sample: Sample, seed: int, neighbours: Sequence[Sample] = ()) -> Sample:
+        """Augment one sample; with three neighbours, as a mosaic of all four.
+
+        The result depends on the arguments alone. Boxes are clipped to the picture, and those that keep too
+        little of their area are dropped; a sample without boxes stays one.
+        """
+        pipeline = self._mosaic if neighbours else self._plain
+        pipeline.set_random_seed(seed)
+        out = pipeline(
+            image=sample.image_rgb,
+            bboxes=sample.boxes_xyxy,
+            class_ids=sample.class_ids,
+            **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
+        )
+        return Sample(
+            np.ascontiguousarray(out["image"]),
+            np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4),
+            np.asarray(out["class_ids"], dtype=np.int64).reshape(-1),
+        )
+
+
+def _as_item(sample: Sample) -> dict[str, Any]:
+    return {"image": sample.image_rgb, "bboxes": sample.boxes_xyxy, "class_ids": sample.class_ids}
+
+
+def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
+    scale = {"x": params.scale, "y": params.scale}
+    shift = (-params.translate, params.translate)
+    turn = (-params.rotate_degrees, params.rotate_degrees)
+    shear = (-params.shear_degrees, params.shear_degrees)
+    degrade = [
+        A.OneOf([A.MotionBlur(blur_limit=(3, 7), p=1), A.GaussianBlur(sigma_limit=(0.5, 2.0), p=1)], p=1),
+        A.GaussNoise(std_range=(0.01, 0.06), p=1),
+        A.ImageCompression(quality_range=(30, 85), p=1),
+    ]
+    return A.Compose(
+        [
+            *first,
+            A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, p=1),
+            A.HorizontalFlip(p=params.flip_probability),
+            A.RandomBrightnessContrast(0.3, 0.3, p=params.colour_probability),
+            A.HueSaturationValue(12, 30, 15, p=params.colour_probability),
+            A.OneOf(degrade, p=params.degrade_probability),
+        ],
+        bbox_params=A.BboxParams(
+            format="pascal_voc",
+            label_fields=["class_ids"],
+            min_visibility=params.min_visibility,
+            min_width=_MIN_SIDE_PX,
+            min_height=_MIN_SIDE_PX,
+            clip=True,
+        ),
+    )

@@ -1,0 +1,135 @@
+"""The Lightning module: a thin shell that moves batches through network, losses, EMA and metrics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from shelfgap_datasets.datamodule import Batch
+from shelfgap_edge.postprocess import Detections
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from shelfgap_training.decode import decode
+from shelfgap_training.losses import build_targets, detection_losses
+from shelfgap_training.metrics import Truth, average_precision
+from shelfgap_training.model import GapDetector
+from shelfgap_training.params import ModelParams, TrainParams
+
+
+class DetectorModule(pl.LightningModule):
+    """Trains a `GapDetector`; validation and the result use the moving average of its weights.
+
+    Args:
+        model_params: the network.
+        train_params: the recipe.
+        num_classes: channels of the heatmap.
+        total_steps: optimiser steps of the whole training, for the schedule.
+    """
+
+    def __init__(
+        self, model_params: ModelParams, train_params: TrainParams, num_classes: int, total_steps: int
+    ) -> None:
+        super().__init__()
+        self.params = train_params
+        self.num_classes = num_classes
+        self.total_steps = total_steps
+        self.model = GapDetector(model_params, num_classes).to(memory_format=torch.channels_last)
+        decay = get_ema_multi_avg_fn(train_params.ema_decay)
+        self.ema = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
+        self._truths: list[Truth] = []
+        self._found: list[Detections] = []
+
+    def averaged_model(self) -> GapDetector:
+        """Return a copy of the moving average, in evaluation mode, on the CPU."""
+        model = copy.deepcopy(self.ema.module)
+        assert isinstance(model, GapDetector)
+        return model.cpu().eval()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the loss of a batch."""
+        raw = self.model(to_pixels(batch.frames))
+        size = self.model.params.input_size
+        targets = build_targets(
+            [b.cpu() for b in batch.boxes_xyxy],
+            [c.cpu() for c in batch.class_ids],
+            self.num_classes,
+            size,
+            self.params.loss.gaussian_alpha,
+        )
+        targets = type(targets)(*(t.to(self.device) for t in targets))
+        losses = detection_losses(raw, targets, self.params.loss)
+        values = {
+            "train/loss": losses.total,
+            "train/heatmap_loss": losses.heatmap,
+            "train/box_loss": losses.box,
+        }
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.frames))
+        return losses.total
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.model)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Detect with the averaged weights and keep boxes for the metrics."""
+        model = self.ema.module
+        assert isinstance(model, GapDetector)
+        height, width = model.params.input_size
+        decoded = decode(model(to_pixels(batch.frames)), model.params.max_detections)
+        scale = torch.tensor([width, height, width, height], dtype=torch.float32)
+        for i, (boxes, ids) in enumerate(zip(batch.boxes_xyxy, batch.class_ids, strict=True)):
+            self._truths.append(Truth(boxes.cpu().numpy(), ids.cpu().numpy()))
+            self._found.append(
+                Detections(
+                    (decoded.boxes_xyxy_norm[i].float().cpu() * scale).numpy(),
+                    decoded.scores[i].float().cpu().numpy(),
+                    decoded.class_ids[i].cpu().numpy(),
+                )
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log AP of the validation images."""
+        if not self.trainer.sanity_checking:
+            ap = average_precision(self._truths, self._found, self.num_classes)
+            self.log_dict({"val/ap50": ap.ap50, "val/ap50_95": ap.ap50_95})
+        self._truths.clear()
+        self._found.clear()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, linear warm-up, cosine decay; no weight decay on biases and norms."""
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.params.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=self.params.learning_rate,
+        )
+        warmup = max(1, round(self.params.warmup_epochs * self.total_steps / self.params.epochs))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, warmup, self.total_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def to_pixels(frames: Tensor) -> Tensor:
+    """Turn uint8 frames (B, H, W, 3) into float (B, 3, H, W) in [0, 1], channels last in memory."""
+    return frames.permute(0, 3, 1, 2).float() / 255.0
+
+
+def learning_rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Linear rise to 1 over the warm-up, then a cosine fall to 0.01.
+
+    >>> learning_rate_factor(0, 10, 100), learning_rate_factor(9, 10, 100), learning_rate_factor(100, 10, 100)
+    (0.1, 1.0, 0.01)
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,118 @@
+"""MLflow: the one place that speaks to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shelfgap_edge.errors import ShelfgapError
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingError(ShelfgapError):
+    """The tracking server or store cannot be used."""
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Where runs are recorded.
+
+    Attributes:
+        uri: tracking URI; always given, since MLflow's own default differs by version.
+        artifact_root: where a new experiment keeps files; None leaves it to the server.
+        experiment: name of the experiment.
+    """
+
+    uri: str
+    artifact_root: str | None
+    experiment: str
+
+    def open_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Return the id of a run with these tags: an unfinished one is taken up again, else one is made.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        try:
+            client = self._client()
+            experiment = client.get_experiment_by_name(self.experiment)
+            if experiment is None:
+                experiment_id = client.create_experiment(self.experiment, self.artifact_root)
+            else:
+                experiment_id = experiment.experiment_id
+            wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+            unfinished = client.search_runs([experiment_id], f"{wanted} and attributes.status != 'FINISHED'")
+            if unfinished:
+                run_id = str(unfinished[0].info.run_id)
+                client.update_run(run_id, status="RUNNING")
+                return run_id
+            run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+            for key, value in _flatten(params).items():
+                client.log_param(run.info.run_id, key, value)
+        except Exception as error:
+            raise TrackingError(f"{self.uri}: MLflow cannot be used ({error})") from error
+        return str(run.info.run_id)
+
+    def lightning_logger(self, run_id: str) -> Any:
+        """Return a Lightning logger that writes curves into the run."""
+        from pytorch_lightning.loggers import MLFlowLogger
+
+        return MLFlowLogger(experiment_name=self.experiment, tracking_uri=self.uri, run_id=run_id)
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        files: Mapping[str, Path] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add final metrics, files (folder in the run -> local file) and tags to a run.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        try:
+            client = self._client()
+            for key, value in metrics.items():
+                client.log_metric(run_id, key, value)
+            for key, text in (tags or {}).items():
+                client.set_tag(run_id, key, text)
+            for folder, path in (files or {}).items():
+                client.log_artifact(run_id, str(path), folder)
+        except Exception as error:
+            raise TrackingError(f"{self.uri}: MLflow cannot be used ({error})") from error
+
+    def finish(self, run_id: str) -> None:
+        """Mark a run as finished."""
+        self._client().set_terminated(run_id, "FINISHED")
+
+    def tag(self, run_id: str, key: str) -> str | None:
+        """Return a tag of a run, None when the run or the tag does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            value = self._client().get_run(run_id).data.tags.get(key)
+        except MlflowException:
+            return None
+        return None if value is None else str(value)
+
+    def _client(self) -> Any:
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces every migration
+        return MlflowClient(tracking_uri=self.uri)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,156 @@
+"""Train a detector on a dataset directory: resumable, reproducible, tracked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from shelfgap_datasets.datamodule import ShelfDataModule
+from shelfgap_datasets.schema import Dataset
+from shelfgap_edge.errors import ShelfgapError
+
+from shelfgap_training.module import DetectorModule
+from shelfgap_training.model import GapDetector
+from shelfgap_training.params import ModelParams, TrainParams
+from shelfgap_training.progress import TrainingProgress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training brought."""
+
+    model: GapDetector  # moving average of the weights, in evaluation mode, on the CPU
+    val_ap50: float
+    val_ap50_95: float
+    epochs: int
+    resumed_from_epoch: int
+    train_images: int
+    val_images: int
+    seconds: float  # of this process, resumed epochs aside
+    device: str
+
+
+class TrainingInterrupted(ShelfgapError):
+    """The training was stopped before its last epoch; it resumes from there."""
+
+
+def train(
+    dataset_root: Path,
+    dataset: Dataset,
+    model_params: ModelParams,
+    train_params: TrainParams,
+    *,
+    scratch: Path,
+    lightning_logger: object = False,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train, or go on from the last finished epoch found in `scratch`.
+
+    Args:
+        dataset_root: dataset directory.
+        dataset: its content, with splits.
+        model_params: the network.
+        train_params: the recipe.
+        scratch: folder of the checkpoint; belongs to exactly these parameters and data.
+        lightning_logger: a Lightning logger for the curves, or False.
+        should_stop: asked after each batch; True ends the training like Ctrl-C.
+
+    Raises:
+        DatasetError: no training or no validation images.
+        TrainingInterrupted: Ctrl-C or `should_stop`; the last finished epoch is kept.
+    """
+    pl.seed_everything(train_params.seed, workers=True, verbose=False)
+    _quieten()
+    data = ShelfDataModule(
+        dataset_root,
+        dataset,
+        input_size=model_params.input_size,
+        batch_size=train_params.batch_size,
+        augment=train_params.augment,
+        seed=train_params.seed,
+        workers=min(4, max(1, (os.cpu_count() or 2) - 1)),
+    )
+    module = DetectorModule(
+        model_params,
+        train_params,
+        len(dataset.annotated_classes),
+        total_steps=train_params.epochs * data.steps_per_epoch(),
+    )
+    checkpoint = scratch / "last.ckpt"
+    resumed_from = 0
+    if checkpoint.is_file():
+        resumed_from = int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
+        logger.info("resuming after epoch %d of %d (%s)", resumed_from, train_params.epochs, checkpoint)
+    trainer = pl.Trainer(
+        max_epochs=train_params.epochs,
+        precision="bf16-mixed",
+        accelerator="auto",
+        devices=1,
+        logger=lightning_logger,  # type: ignore[arg-type]
+        callbacks=[
+            ModelCheckpoint(scratch, filename="last", save_top_k=1, enable_version_counter=False),
+            TrainingProgress(),
+            _StopWhen(should_stop),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=train_params.validate_every_epochs,
+        reload_dataloaders_every_n_epochs=1,
+        gradient_clip_val=10.0,
+        log_every_n_steps=1,
+    )
+    started = time.monotonic()
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=False)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise TrainingInterrupted(_interrupted(trainer)) from None
+    validated = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    return TrainResult(
+        model=module.averaged_model(),
+        val_ap50=validated.get("val/ap50", float("nan")),
+        val_ap50_95=validated.get("val/ap50_95", float("nan")),
+        epochs=train_params.epochs,
+        resumed_from_epoch=resumed_from,
+        train_images=len(data.train_images),
+        val_images=len(data.val_images),
+        seconds=time.monotonic() - started,
+        device=str(trainer.strategy.root_device),
+    )
+
+
+class _StopWhen(pl.Callback):
+    """Ends the training after a batch when told so."""
+
+    def __init__(self, should_stop: Callable[[], bool] | None) -> None:
+        self._should_stop = should_stop
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise TrainingInterrupted(_interrupted(trainer))
+
+
+def _interrupted(trainer: pl.Trainer) -> str:
+    done = f"training stopped after epoch {trainer.current_epoch} of {trainer.max_epochs}"
+    return f"{done}; run the same command to go on from there"
+
+
+def _quieten() -> None:
+    """Drop Lightning's advice that does not apply here."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # one worker beside the training is right for two cores; a loader an epoch is meant
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    # Lightning's own use of a deprecated torch tree helper
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
