@@ -1,0 +1,250 @@
+"""The `shelfgap-edge` command: predict, bench and verify on a device.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 a failure of the input
+or the bundle, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from shelfgap_edge.contract import PRECISIONS
+from shelfgap_edge.errors import FrameError, ShelfgapError
+
+_N = TypeVar("_N", int, float)
+
+# The commands import what they need themselves, so that --help and usage errors do not wait for onnxruntime.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        code = command(arguments)
+        sys.stdout.flush()
+    except ShelfgapError as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader went away (as `head` does). Let the interpreter's last flush go nowhere, quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Print what is found in each image; a bad image is reported and the others are done."""
+    from shelfgap_edge.runtime import Detector
+
+    detector = Detector.load(arguments.bundle, precision=arguments.precision)
+    manifest = detector.manifest
+    entries: list[dict[str, Any]] = []
+    for image in arguments.images:
+        entry: dict[str, Any] = {"image": str(image)}
+        entries.append(entry)
+        try:
+            candidates = detector.infer(detector.preprocess(detector.decode(_read_image(image))))
+        except ShelfgapError as error:
+            entry["error"] = str(error)
+            _complain(f"{image}: {error}")
+            continue
+        found = detector.postprocess(candidates, score_thresholds=arguments.threshold)
+        entry["height"], entry["width"] = candidates.frame.full_size
+        entry["detections"] = found.to_dicts(manifest.classes)
+        if not arguments.json:
+            _print_detections(image, entry["detections"])
+    if arguments.json:
+        _print_json(
+            {
+                "bundle": manifest.name,
+                "version": manifest.version,
+                "precision": arguments.precision or manifest.default_precision,
+                "frames": entries,
+            }
+        )
+    return 1 if any("error" in entry for entry in entries) else 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Print the latency of the bundle's models on this machine."""
+    from shelfgap_edge.bench.detectors import bench_bundle
+    from shelfgap_edge.bench.report import to_table
+
+    frames: list[bytes] | None = None
+    if arguments.frames:
+        frames = []
+        for path in arguments.frames:
+            try:
+                frames.append(_read_image(path))
+            except FrameError as error:
+                raise FrameError(f"{path}: {error}") from None
+    report = bench_bundle(
+        arguments.bundle,
+        frames,
+        min_seconds=arguments.min_seconds,
+        min_count=arguments.min_count,
+        threads=arguments.threads,
+    )
+    if arguments.json:
+        _print_json(report)
+    else:
+        print(to_table(report))
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Print whether the bundle is intact and gives on this machine what it must give."""
+    from shelfgap_edge.verify import verify_bundle
+
+    report = verify_bundle(arguments.bundle, arguments.public_key)
+    if arguments.json:
+        _print_json(report.to_dict())
+    else:
+        print(f"{report.manifest.name} {report.manifest.version}: {report.files} files intact, not signed")
+        for result in report.golden:
+            print(
+                f"{'pass' if result.passed else 'FAIL'}  {result.precision}  {result.file}: "
+                f"{result.expected} expected, {result.missing} missing, {result.unexpected} unexpected, "
+                f"box off by {result.max_box_error_px:.2f} px (allowed {result.tolerance.box_px:g}), "
+                f"score by {result.max_score_error:.4f} (allowed {result.tolerance.score:g})"
+            )
+    if not report.passed:
+        failed = sum(not result.passed for result in report.golden)
+        raise ShelfgapError(
+            f"{report.bundle}: {failed} of {len(report.golden)} golden frames are off on this machine; "
+            "do not run this bundle here"
+        )
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="shelfgap-edge", description="Find gaps on shelves, on the device.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], about: str, example: str) -> _Parser:
+        sub: _Parser = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(command=command)
+        sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle directory or a .tar of one")
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        return sub
+
+    sub = add(
+        "predict",
+        predict,
+        "Find gaps in JPEG images.",
+        "shelfgap-edge predict bundle.tar shelf.jpg --json",
+    )
+    sub.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG files")
+    sub.add_argument("--precision", choices=PRECISIONS, help="the model to run (default: the bundle's)")
+    sub.add_argument(
+        "--threshold",
+        type=_fraction,
+        metavar="T",
+        help="lowest score, 0 to 1 (default: the bundle's, by class)",
+    )
+    sub = add(
+        "bench",
+        bench,
+        "Measure the latency of a bundle's models on this machine.",
+        "shelfgap-edge bench bundle.tar --min-seconds 30 --frames shelf-1.jpg shelf-2.jpg",
+    )
+    sub.add_argument(
+        "--frames", type=Path, nargs="+", metavar="IMAGE", help="JPEG files (default: golden frames)"
+    )
+    sub.add_argument(
+        "--min-seconds", type=_seconds, default=10.0, metavar="S", help="measure each at least so long (10)"
+    )
+    sub.add_argument(
+        "--min-count", type=_count, default=200, metavar="N", help="measure each at least so often (200)"
+    )
+    sub.add_argument("--threads", type=_count, default=1, metavar="T", help="threads in an operator (1)")
+    sub = add(
+        "verify",
+        verify,
+        "Check that a bundle is intact and gives here what it gave when built.",
+        "shelfgap-edge verify bundle.tar --public-key release.pub",
+    )
+    sub.add_argument("--public-key", type=Path, metavar="FILE", help="the key that must have signed it")
+    return parser
+
+
+def _fraction(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of seconds, 0 or more")
+
+
+def _count(text: str) -> int:
+    return _number(text, int, lambda value: value >= 1, "a whole number, 1 or more")
+
+
+def _number(text: str, kind: Callable[[str], _N], accepted: Callable[[_N], bool], expected: str) -> _N:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accepted(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+def _read_image(path: Path) -> bytes:
+    from shelfgap_edge.image import MAX_BODY_BYTES
+
+    if path.is_dir():
+        raise FrameError("is a folder, expected a JPEG file")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BODY_BYTES + 1)  # one more, so that the limit is seen to be passed
+    except OSError as error:
+        raise FrameError(f"cannot be read ({error.strerror})") from None
+
+
+def _print_detections(image: Path, detections: list[dict[str, Any]]) -> None:
+    print(f"{image}: {len(detections)} found")
+    for item in detections:
+        box = ", ".join(f"{value:.1f}" for value in item["box_xyxy"])
+        print(f"  {item['class']:<9} {item['score']:.3f}  [{box}]")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _complain(message: str) -> None:
+    print(f"shelfgap-edge: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

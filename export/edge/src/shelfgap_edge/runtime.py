@@ -1,0 +1,245 @@
+"""The detector: a verified bundle in memory, frames in, detections out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from shelfgap_edge.bundle import Files, check_sums, read_bundle
+from shelfgap_edge.contract import (
+    INPUT_NAME,
+    MANIFEST_FILE,
+    MODEL_FILES,
+    OUTPUT_BOXES,
+    OUTPUT_CLASSES,
+    OUTPUT_SCORES,
+    PRECISIONS,
+    Manifest,
+    parse_manifest,
+)
+from shelfgap_edge.errors import BundleError
+from shelfgap_edge.image import DecodedFrame, decode_jpeg, frame_from_array, reduce_frame
+from shelfgap_edge.postprocess import Detections, thresholds_by_class, to_detections
+
+Frame = bytes | bytearray | memoryview | NDArray[np.uint8]
+Thresholds = Mapping[str, float] | float | None
+
+_OUTPUTS = {OUTPUT_BOXES: ("tensor(float)", 2), OUTPUT_SCORES: ("tensor(float)", 1)}
+_OUTPUTS[OUTPUT_CLASSES] = ("tensor(int64)", 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What the model said of one frame, before thresholds."""
+
+    frame: DecodedFrame
+    boxes_xyxy_norm: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+class Detector:
+    """Finds gaps in frames with one model of a bundle. Not verified here: see `Detector.load`.
+
+    Args:
+        manifest: the bundle's manifest.
+        model: ONNX bytes, or the path of an ONNX file.
+        threads: threads within one operator; operators run one after another.
+
+    Raises:
+        BundleError: the model cannot be loaded, or its inputs and outputs are not those of the contract.
+    """
+
+    def __init__(self, manifest: Manifest, model: bytes | Path, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be 1 or more, got {threads}")
+        self.manifest = manifest
+        self._default_thresholds = thresholds_by_class(manifest.classes, None, manifest.score_thresholds)
+        self._session = _open_session(model, threads)
+        _check_signature(self._session)
+
+    @classmethod
+    def load(
+        cls, bundle: Path | str, *, precision: str | None = None, threads: int = 1, verify: bool = True
+    ) -> Detector:
+        """Load a detector from a bundle directory or a `.tar` of one.
+
+        The files are read once; the bytes that were checked against `SHA256SUMS` are the bytes that run.
+
+        Args:
+            bundle: path of the bundle.
+            precision: "int8" or "fp32"; None for the bundle's default.
+            threads: threads within one operator.
+            verify: False skips the checksums (for a bundle that is being built).
+
+        Raises:
+            BundleError: the bundle is incomplete, altered, of an unknown version or has no such model.
+        """
+        path = Path(bundle)
+        files = read_bundle(path)
+        if verify:
+            check_sums(files, str(path))
+        return cls.from_files(files, str(path), precision=precision, threads=threads)
+
+    @classmethod
+    def from_files(
+        cls, files: Files, where: str, *, precision: str | None = None, threads: int = 1
+    ) -> Detector:
+        """Load a detector from the files of a bundle in memory, which the caller has verified.
+
+        Raises:
+            BundleError: no manifest or no such model, or one of them is wrong.
+        """
+        manifest = manifest_of(files, where)
+        precision = precision or manifest.default_precision
+        if precision not in PRECISIONS:
+            raise BundleError(f"{where}: precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
+        name = MODEL_FILES[precision]
+        if name not in files:
+            raise BundleError(
+                f"{where}: has no {name}; it offers {' and '.join(precisions_of(files)) or 'none'}"
+            )
+        try:
+            return cls(manifest, files[name], threads=threads)
+        except BundleError as error:
+            raise BundleError(f"{where}: {name}: {error}") from None
+
+    def detect(self, frame: Frame, *, score_thresholds: Thresholds = None) -> Detections:
+        """Find gaps in one frame.
+
+        Args:
+            frame: the bytes of a JPEG, or uint8 (height, width, 3) RGB of any size.
+            score_thresholds: one number for all classes or numbers by class; None for the bundle's own.
+                0 gives every candidate, as evaluation needs.
+
+        Returns:
+            Detections in pixels of the frame as displayed; none is a valid answer.
+
+        Raises:
+            FrameError: the frame cannot be decoded or has no usable pixels.
+            BundleError: the model failed on it.
+            ValueError: a threshold outside [0, 1] or of an unknown class.
+        """
+        candidates = self.infer(self.preprocess(self.decode(frame)))
+        return self.postprocess(candidates, score_thresholds=score_thresholds)
+
+    def stages(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the steps of `detect` by name, in order; each takes what the one before returned."""
+        return {
+            "decode": self.decode,
+            "preprocess": self.preprocess,
+            "inference": self.infer,
+            "postprocess": self.postprocess,
+        }
+
+    def decode(self, frame: Frame) -> DecodedFrame:
+        """Decode a JPEG at the smallest useful size, or check an array (see `image`)."""
+        if isinstance(frame, bytes | bytearray | memoryview):
+            return decode_jpeg(bytes(frame), self.manifest.input_size)
+        return frame_from_array(frame)
+
+    def preprocess(self, frame: DecodedFrame) -> DecodedFrame:
+        """Average a very large frame down, so that the resize in the graph does not alias."""
+        return reduce_frame(frame, self.manifest.input_size)
+
+    def infer(self, frame: DecodedFrame) -> Candidates:
+        """Run the model on the pixels of a frame."""
+        try:
+            outputs = self._session.run(list(_OUTPUTS), {INPUT_NAME: frame.pixels})
+        except Exception as error:  # onnxruntime raises its own types, all derived from Exception alone
+            raise BundleError(
+                f"the model failed on a frame of shape {frame.pixels.shape}: {_first_line(error)}"
+            ) from None
+        boxes, scores, class_ids = outputs
+        if not (boxes.shape == (len(scores), 4) and len(scores) == len(class_ids)):
+            raise BundleError(
+                f"the model gave boxes {boxes.shape}, scores {scores.shape}, classes {class_ids.shape}; "
+                "expected (K, 4), (K,), (K,)"
+            )
+        return Candidates(frame, boxes, scores, class_ids)
+
+    def postprocess(self, candidates: Candidates, *, score_thresholds: Thresholds = None) -> Detections:
+        """Apply thresholds and put the boxes into pixels of the displayed frame."""
+        thresholds = self._default_thresholds
+        if score_thresholds is not None:
+            thresholds = thresholds_by_class(
+                self.manifest.classes, score_thresholds, self.manifest.score_thresholds
+            )
+        return to_detections(
+            candidates.boxes_xyxy_norm,
+            candidates.scores,
+            candidates.class_ids,
+            thresholds=thresholds,
+            covered_xyxy=candidates.frame.covered_xyxy,
+            full_size=candidates.frame.full_size,
+        )
+
+
+def manifest_of(files: Files, where: str) -> Manifest:
+    """Return the manifest among the files of a bundle.
+
+    Raises:
+        BundleError: it is missing or wrong.
+    """
+    if MANIFEST_FILE not in files:
+        raise BundleError(f"{where}: no {MANIFEST_FILE} in it, this is no bundle")
+    try:
+        text = files[MANIFEST_FILE].decode("utf-8")
+    except UnicodeDecodeError:
+        raise BundleError(f"{where}: {MANIFEST_FILE} is not UTF-8 text") from None
+    return parse_manifest(text, where=f"{where}: {MANIFEST_FILE}")
+
+
+def precisions_of(files: Files) -> tuple[str, ...]:
+    """Return the precisions that a bundle has a model for, in the order of `PRECISIONS`."""
+    return tuple(precision for precision in PRECISIONS if MODEL_FILES[precision] in files)
+
+
+def _open_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = False  # frames differ in size: a pattern kept for each would only grow
+    options.log_severity_level = 3  # errors; they come as exceptions anyway
+    try:
+        return ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # see infer
+        raise BundleError(
+            f"not a model that onnxruntime {ort.__version__} runs: {_first_line(error)}"
+        ) from None
+
+
+def _check_signature(session: ort.InferenceSession) -> None:
+    inputs, outputs = session.get_inputs(), {output.name: output for output in session.get_outputs()}
+    if [value.name for value in inputs] != [INPUT_NAME]:
+        raise BundleError(
+            f"the model must have one input {INPUT_NAME!r}, got {[value.name for value in inputs]}"
+        )
+    shape = inputs[0].shape
+    any_size = len(shape) == 3 and shape[2] == 3 and not any(isinstance(n, int) for n in shape[:2])
+    if inputs[0].type != "tensor(uint8)" or not any_size:
+        raise BundleError(
+            f"the input {INPUT_NAME!r} must be uint8 (height, width, 3) with free height and width, "
+            f"got {inputs[0].type} {shape}"
+        )
+    for name, (kind, rank) in _OUTPUTS.items():
+        if name not in outputs:
+            raise BundleError(f"the model has no output {name!r}, it has {sorted(outputs)}")
+        output = outputs[name]
+        if output.type != kind or len(output.shape) != rank:
+            raise BundleError(
+                f"the output {name!r} must be {kind} of rank {rank}, got {output.type} {output.shape}"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
