@@ -1,0 +1,52 @@
+"""The model card: what the detector is for, what it was measured to do, and what it cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shelfgap_edge.contract import Manifest
+
+
+def model_card(manifest: Manifest, gate: Mapping[str, Any]) -> str:
+    """Return the card as Markdown."""
+    rows = []
+    for precision, evaluation in sorted(manifest.metrics.items()):
+        cells = [
+            "-" if evaluation[key]["value"] is None else f"{evaluation[key]['value']:.3f}"
+            for key in ("ap50", "ap50_95", "precision", "recall", "f1")
+        ]
+        rows.append(
+            f"| {precision} | {' | '.join(cells)} | {evaluation['images']} | {evaluation['boxes']} |"
+        )
+    thresholds = ", ".join(f"{name} {value:.3f}" for name, value in manifest.score_thresholds.items())
+    hashes = "\n".join(f"- {name}: `{value}`" for name, value in sorted(manifest.hashes.items()))
+    height, width = manifest.input_size
+    return f"""# {manifest.name} {manifest.version}
+
+Finds emptying facings on photographs of supermarket shelves, taken by a fixed camera opposite the shelf.
+
+- Classes: {", ".join(manifest.classes)}
+- Input: a frame of any size, uint8 RGB; the graph stretches it to {width}x{height} pixels
+- Operating point (score thresholds, best F1 on validation): {thresholds}
+- Made at {manifest.created_at}; bundle format {manifest.format_version}
+
+## Measured on the test split, in groups never trained on
+
+| precision | AP50 | AP50-95 | precision | recall | F1 | images | boxes |
+|---|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+Precision, recall and F1 are at IoU 0.5 and the operating point. Gate: {gate["verdict"]}, {gate["reason"]}.
+
+## Limits
+
+- It does not see a gap that a neighbour product was pulled over, nor one behind an occluder.
+- Fixtures, lenses and light unlike those of its training data are unproven: score it on your own photographs
+  first (`shelfgap evaluate --bundle BUNDLE --dataset DIR`).
+- It identifies neither products nor people, and must not be used to.
+
+## Origin
+
+{hashes}
+"""

@@ -1,0 +1,58 @@
+"""The one loader of params.yaml: every value that changes an artefact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from shelfgap_datasets.params import DatasetParams, Section, SynthParams
+from shelfgap_edge.errors import ShelfgapError
+from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
+from shelfgap_training.params import ModelParams, TrainParams
+
+
+class ParamsError(ShelfgapError):
+    """params.yaml is missing or wrong."""
+
+
+class Params(Section):
+    """All sections of params.yaml."""
+
+    dataset: DatasetParams
+    synth: SynthParams
+    model: ModelParams
+    train: TrainParams
+    quantize: QuantizeParams
+    parity: ParityParams
+    bench: BenchParams
+    gate: GateParams
+    bundle: BundleParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: no such file, not YAML, or a key missing, unknown or out of range; names the first ones.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; start in a workspace, or name one with --workspace") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:3]]
+        more = f" and {error.error_count() - 3} more" if error.error_count() > 3 else ""
+        raise ParamsError(f"{path}: {'; '.join(problems)}{more}") from None
+
+
+def params_hash(*sections: BaseModel) -> str:
+    """Return the SHA-256 (hex) of sections, independent of layout and comments."""
+    values = [section.model_dump(mode="json") for section in sections]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
