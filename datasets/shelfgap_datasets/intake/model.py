@@ -1,0 +1,107 @@
+"""What a reader of an annotation format hands over, before names are mapped and pictures are opened."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from shelfgap_datasets.schema import Rejection
+
+FIX_ANNOTATION = "correct the annotation file, then import again"
+FIX_BOX = "correct or delete the box, then import again"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBox:
+    """A box as its author wrote it: label, x1 y1 x2 y2 and where it stands.
+
+    The coordinates are pixels, or fractions of the displayed picture where the image says so.
+    """
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceImage:
+    """One annotation of one picture; several may speak of the same picture.
+
+    Attributes:
+        picture: path of the picture below the source folder, with forward slashes.
+        boxes: its boxes.
+        boxes_are_fractions: the coordinates are fractions of the displayed width and height.
+        stated_size: (height, width) in pixels that the annotation gives for the picture, if it does.
+        license, store, camera, section, captured_at: as stated by the annotation, if it does.
+    """
+
+    picture: str
+    boxes: tuple[SourceBox, ...]
+    boxes_are_fractions: bool = False
+    stated_size: tuple[int, int] | None = None
+    license: str | None = None
+    store: str | None = None
+    camera: str | None = None
+    section: str | None = None
+    captured_at: str | None = None
+
+
+@dataclass
+class Reading:
+    """What one reader found in a source folder."""
+
+    format: str
+    images: list[SourceImage] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)  # the class lists, then labels seen; distinct
+    rejections: list[Rejection] = field(default_factory=list)
+    files: int = 0  # annotation files recognised, damaged ones included
+
+    def reject(self, where: str, reason: str, action: str = FIX_ANNOTATION) -> None:
+        """Note a record that is left out."""
+        self.rejections.append(Rejection(where, reason, action))
+
+    def name_class(self, name: str) -> None:
+        """Note that the source speaks of a class."""
+        if name not in self.class_names:
+            self.class_names.append(name)
+
+
+def as_number(value: object) -> float | None:
+    """Return a JSON value or a text as a float; None when it is no number (NaN and infinity are numbers).
+
+    >>> as_number("0.5"), as_number(3), as_number(True), as_number("x"), as_number(10**400)
+    (0.5, 3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def as_label(value: object) -> str | None:
+    """Return a class name as printable text; None when it is neither a name nor a number, or empty.
+
+    >>> as_label(" Empty "), as_label(0), as_label(None), as_label("")
+    ('Empty', '0', None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    try:
+        text = str(value).encode("utf-8", "replace").decode("utf-8").strip()
+    except ValueError:  # an integer of thousands of digits
+        return None
+    return text or None
+
+
+def as_size(height: object, width: object) -> tuple[int, int] | None:
+    """Return (height, width) when both are positive whole numbers, else None (many tools write 0 for unknown).
+
+    >>> as_size(480, 640.0), as_size("480", "640"), as_size(0, 640), as_size(None, 2)
+    ((480, 640), (480, 640), None, None)
+    """
+    numbers = (as_number(height), as_number(width))
+    if any(n is None or not math.isfinite(n) or n < 1 or n != int(n) for n in numbers):
+        return None
+    return int(numbers[0] or 0), int(numbers[1] or 0)

@@ -1,0 +1,1 @@
+"""Synthetic shelves: licence-free stills of supermarket fixtures with exact boxes."""

@@ -1,0 +1,193 @@
+"""Render stills of synthetic shelves and write them as a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
+from shelfgap_datasets.params import SynthParams
+from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
+from shelfgap_datasets.synthetic.lens import bend, develop, restore, store
+from shelfgap_datasets.synthetic.occluders import paint_occluder
+from shelfgap_datasets.synthetic.render import paint_scene
+from shelfgap_datasets.synthetic.scene import Scene, build_scene, draw_stock, find_openings, nudge
+from shelfgap_datasets.synthetic.warp import Image
+
+LICENSE = "CC0-1.0"
+ANNOTATED_CLASSES = ("gap", "low", "occluder")
+_STORE_PREFIX = "synthetic-"
+_OCCLUDED_SHARE = 0.25  # of the stills
+_JPEG_QUALITY = (70, 92)
+
+
+@dataclass(frozen=True)
+class Still:
+    """One rendered picture and its labels.
+
+    Attributes:
+        image_rgb: uint8 (H, W, 3), as decoded from `jpeg`.
+        boxes: class names and absolute pixels, inside the frame.
+        jpeg: the file as stored.
+    """
+
+    image_rgb: Image
+    boxes: tuple[Box, ...]
+    jpeg: bytes
+
+
+def render_still(seed: int, scene: int, view: int, size: tuple[int, int]) -> Still:
+    """Render one still; the arguments alone decide every byte of it.
+
+    Args:
+        seed: of the whole dataset.
+        scene: number of the fixture; stills of one scene share fixture, products and camera.
+        view: number of the still in its scene: stock, light, occluder and a small shift of the camera.
+        size: (height, width) in pixels.
+    """
+    place = _scene(seed, scene, size)
+    # One stream for each concern: a change in how light is drawn leaves stock and labels as they were.
+    stock_rng, pose_rng, paint_rng, occluder_rng, light_rng = np.random.default_rng((seed, scene, 1 + view)).spawn(5)
+    camera = nudge(pose_rng, place.camera)
+    stock = draw_stock(stock_rng, place.fixture, camera)
+    image = bend(paint_scene(place.fixture, stock, camera, paint_rng), camera)
+    hidden = np.zeros(size, np.bool_)
+    if occluder_rng.random() < _OCCLUDED_SHARE:
+        hidden = paint_occluder(image, occluder_rng)
+    openings = find_openings(place.fixture, stock)
+    boxes = label_openings(place.fixture, camera, openings, hidden) + label_occluder(hidden)
+    low, high = _JPEG_QUALITY
+    jpeg = store(develop(image, light_rng), int(light_rng.integers(low, high + 1)))
+    return Still(restore(jpeg), boxes, jpeg)
+
+
+def synthesize(
+    root: Path,
+    params: SynthParams,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """Render a dataset of synthetic stills into `root`: `images/*.jpg` and `annotations.json`.
+
+    The files depend on `params` alone. They are written beside `root` and moved there when complete, so an
+    interrupted run leaves nothing under the final name. With more than one worker a script that calls this
+    needs the usual `if __name__ == "__main__":` guard.
+
+    Args:
+        root: folder to make; one that holds an earlier synthetic dataset is replaced.
+        params: count, seed, size and stills a scene.
+        progress: called with (stills done, stills in all).
+        workers: processes; None for one per core.
+
+    Raises:
+        DatasetError: `root` holds something else, or the files cannot be written.
+    """
+    _refuse_foreign(root)
+    partial = root.with_name(f".{root.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / IMAGES_DIR).mkdir(parents=True)
+        records: list[ImageRecord] = []
+        for made in _render_scenes(partial / IMAGES_DIR, params, workers):
+            records += made
+            if progress is not None:
+                progress(len(records), params.count)
+        dataset = Dataset(tuple(records), ANNOTATED_CLASSES)
+        save_dataset(partial, dataset)
+        _move(partial, root)
+    except OSError as error:
+        raise DatasetError(
+            f"{root}: cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return dataset
+
+
+@lru_cache(maxsize=2)
+def _scene(seed: int, scene: int, size: tuple[int, int]) -> Scene:
+    return build_scene(np.random.default_rng((seed, scene, 0)), size)
+
+
+def _render_scenes(folder: Path, params: SynthParams, workers: int | None) -> Iterator[list[ImageRecord]]:
+    """Render scene by scene, in order, and yield the records of each."""
+    jobs = [(folder, params, scene) for scene in range(-(-params.count // params.shelves_per_scene))]
+    processes = min(workers or os.cpu_count() or 1, len(jobs))
+    if processes == 1:
+        yield from map(_render_scene, jobs)
+        return
+    # A forked child would inherit locks of OpenCV's thread pool; a spawned one starts clean.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(_render_scene, jobs)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _render_scene(job: tuple[Path, SynthParams, int]) -> list[ImageRecord]:
+    folder, params, scene = job
+    first = scene * params.shelves_per_scene
+    records = []
+    for view in range(min(params.shelves_per_scene, params.count - first)):
+        still = render_still(params.seed, scene, view, (params.height, params.width))
+        name = f"{scene:04d}-{view:02d}.jpg"
+        (folder / name).write_bytes(still.jpeg)
+        records.append(
+            ImageRecord(
+                file_name=name,
+                width=params.width,
+                height=params.height,
+                sha256=hashlib.sha256(still.jpeg).hexdigest(),
+                license=LICENSE,
+                source=f"seed-{params.seed}/scene-{scene:04d}/view-{view:02d}",
+                store=f"{_STORE_PREFIX}{scene:04d}",
+                camera=f"{_STORE_PREFIX}{scene:04d}-camera",
+                boxes=still.boxes,
+            )
+        )
+    return records
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Refuse a folder that holds anything but a dataset made here."""
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise DatasetError(f"{root}: is a file; choose a folder that does not exist yet")
+    if not any(root.iterdir()):
+        return
+    try:
+        ours = all(
+            i.license == LICENSE and (i.store or "").startswith(_STORE_PREFIX) for i in load_dataset(root).images
+        )
+    except DatasetError:
+        ours = False
+    if not ours:
+        raise DatasetError(
+            f"{root}: not empty and not a synthetic dataset; choose another folder or remove this one"
+        )
+
+
+def _move(partial: Path, root: Path) -> None:
+    """Give a complete folder its final name, in place of an earlier one."""
+    if root.exists():
+        replaced = root.with_name(f".{root.name}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        root.rename(replaced)
+        partial.rename(root)
+        shutil.rmtree(replaced)
+    else:
+        partial.rename(root)

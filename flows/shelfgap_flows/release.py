@@ -1,0 +1,120 @@
+"""The release flow: from a dataset to a measured bundle, one DVC stage after the other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.summary import summary_markdown
+from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a release flow brought; `bundle` is None when the gate did not pass."""
+
+    bundle: str | None
+    verdict: str
+    reason: str
+    mlflow_run_id: str
+    evaluation: dict[str, Any]  # INT8 on the test split
+    fp32_evaluation: dict[str, Any]
+    latency_ms: dict[str, dict[str, float | None]]  # precision -> p50, p90 of a whole frame
+    dataset: dict[str, Any]
+    workspace: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the release with the evaluation's own keys beside it, for machines."""
+        return {**asdict(self), **self.evaluation}
+
+
+@task(task_run_name="{stage}")
+def reproduce(workspace: Workspace, stage: str) -> None:
+    """Reproduce one DVC stage, if anything that it depends on changed."""
+    run_dvc(workspace, "repro", "--single-item", stage)
+
+
+@task
+def record(workspace: Workspace, release: Release) -> None:
+    """Complete the MLflow run of the training with figures, verdict and bundle; once."""
+    tracker = tracker_for(workspace, Settings())
+    stamp = json.dumps([release.verdict, release.evaluation["ap50"], release.latency_ms], sort_keys=True)
+    if tracker.tag(release.mlflow_run_id, "shelfgap.recorded") == stamp:
+        return
+    metrics = {}
+    for precision, evaluation in (("int8", release.evaluation), ("fp32", release.fp32_evaluation)):
+        for key in ("ap50", "ap50_95", "precision", "recall", "f1"):
+            if evaluation[key]["value"] is not None:
+                metrics[f"test/{precision}/{key}"] = evaluation[key]["value"]
+        for name, value in release.latency_ms.get(precision, {}).items():
+            if value is not None:
+                metrics[f"latency_ms/{precision}/{name}"] = value
+    files = {f"reports/{path.stem}": path for path in sorted(workspace.reports.glob("*.json"))}
+    if release.bundle is not None:
+        files["bundle"] = Path(f"{release.bundle}.tar")
+    tracker.log(release.mlflow_run_id, metrics, files, {"shelfgap.verdict": release.verdict})
+    tracker.log(release.mlflow_run_id, {}, tags={"shelfgap.recorded": stamp})
+    tracker.finish(release.mlflow_run_id)
+
+
+@flow(name="release", log_prints=False)
+def release_flow(workspace_root: str) -> Release:
+    """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled."""
+    workspace = Workspace(Path(workspace_root))
+    log = get_run_logger()
+    stages = ["dataset", "train", "export", "quantize", "evaluate", "bench"]
+    if workspace.params().dataset.source == "data/synthetic":
+        stages.insert(0, "synth")
+    for stage in stages:
+        reproduce(workspace, stage)
+    try:
+        reproduce(workspace, "gate")
+        reproduce(workspace, "bundle")
+    except WorkspaceError:
+        # a failed gate is a result, not a fault of the flow
+        if _report(workspace, "gate.json")["verdict"] == "pass":
+            raise
+    release = collect(workspace)
+    record(workspace, release)
+    create_markdown_artifact(summary_markdown(release), key="release-summary")
+    log.info("verdict %s: %s", release.verdict, release.reason)
+    return release
+
+
+def collect(workspace: Workspace) -> Release:
+    """Gather the reports of a workspace into one result."""
+    gate = _report(workspace, "gate.json")
+    evaluation = _report(workspace, "evaluation.json")
+    training = _report(workspace, "training.json")
+    latency = _report(workspace, "latency.json")
+    passed = gate["verdict"] == "pass"
+    return Release(
+        bundle=str(workspace.bundle) if passed else None,
+        verdict=gate["verdict"],
+        reason=gate["reason"],
+        mlflow_run_id=training["mlflow_run_id"],
+        evaluation=evaluation["test"]["int8"],
+        fp32_evaluation=evaluation["test"]["fp32"],
+        latency_ms={
+            run["name"]: {key: run["latency_ms"]["total"][key] for key in ("p50", "p90")}
+            for run in latency["runs"]
+        },
+        dataset={
+            "source": workspace.params().dataset.source,
+            "train_images": training["train_images"],
+            "val_images": training["val_images"],
+            "test_images": evaluation["test"]["int8"]["images"],
+        },
+        workspace=str(workspace.root),
+    )
+
+
+def _report(workspace: Workspace, name: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((workspace.reports / name).read_text())
+    return report

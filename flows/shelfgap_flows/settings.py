@@ -1,0 +1,30 @@
+"""The environment: addresses and secrets, never anything that changes an artefact."""
+
+from __future__ import annotations
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from shelfgap_training.tracking import Tracker
+
+from shelfgap_flows.workspace import Workspace
+
+
+class Settings(BaseSettings):
+    """Environment variables that begin with SHELFGAP_."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFGAP_", frozen=True)
+
+    mlflow_tracking_uri: str | None = None  # None: SQLite inside the workspace
+    mlflow_experiment: str = "shelfgap"
+    flow_pid: int | None = None  # set by a flow for its stages
+
+
+def tracker_for(workspace: Workspace, settings: Settings) -> Tracker:
+    """Return the tracker: the server of the environment, else a SQLite store inside the workspace."""
+    if settings.mlflow_tracking_uri:
+        return Tracker(settings.mlflow_tracking_uri, None, settings.mlflow_experiment)
+    workspace.mlflow.mkdir(parents=True, exist_ok=True)
+    return Tracker(
+        f"sqlite:///{workspace.mlflow / 'mlflow.db'}",
+        (workspace.mlflow / "artifacts").as_uri(),
+        settings.mlflow_experiment,
+    )

@@ -1,0 +1,374 @@
+"""The stages of dvc.yaml as functions: each reads files of a workspace, calls one package, writes files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, write_text_atomic
+from shelfgap_datasets.frames import load_resized
+from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
+from shelfgap_edge.errors import ShelfgapError
+
+from shelfgap_flows.params import params_hash
+from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+CORE_FILE = "core.onnx"
+
+
+class StageError(ShelfgapError):
+    """A stage lacks what an earlier one should have written."""
+
+
+def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
+    """Train on data/dataset; writes models/detector.pt and reports/training.json."""
+    import cv2
+    from shelfgap_training.checkpoint import TrainedDetector, save_detector
+    from shelfgap_training.train import train
+
+    params = workspace.params()
+    dataset = load_dataset(workspace.dataset)
+    data_hash = dataset_hash(workspace)
+    identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    scratch = workspace.scratch / f"train-{key}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    tracker = tracker_for(workspace, settings)
+    values = {"model": params.model.model_dump(mode="json"), "train": params.train.model_dump(mode="json")}
+    run_id = tracker.open_run(
+        f"train-{key}",
+        values,
+        {"shelfgap.training": key, "shelfgap.dataset_sha256": data_hash},
+    )
+    flow_pid = settings.flow_pid
+    result = train(
+        workspace.dataset,
+        dataset,
+        params.model,
+        params.train,
+        scratch=scratch,
+        lightning_logger=tracker.lightning_logger(run_id),
+        should_stop=None if flow_pid is None else lambda: not _is_alive(flow_pid),
+    )
+    trained = TrainedDetector(result.model, dataset.annotated_classes, data_hash, run_id)
+    save_detector(workspace.models / "detector.pt", trained)
+    sheet = workspace.reports / "worst_validation.png"
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    picture = _worst_sheet(workspace, trained)
+    cv2.imwrite(str(sheet), picture[..., ::-1])
+    report = {
+        "val_ap50": result.val_ap50,
+        "val_ap50_95": result.val_ap50_95,
+        "epochs": result.epochs,
+        "resumed_from_epoch": result.resumed_from_epoch,
+        "train_images": result.train_images,
+        "val_images": result.val_images,
+        "seconds": round(result.seconds, 1),
+        "device": result.device,
+        "mlflow_run_id": run_id,
+        "dataset_sha256": data_hash,
+    }
+    tracker.log(
+        run_id,
+        {"train_seconds": result.seconds},
+        files={"gallery": sheet, "model": workspace.models / "detector.pt"},
+    )
+    _write_json(workspace.reports / "training.json", report)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return report
+
+
+def export_stage(workspace: Workspace) -> dict[str, Any]:
+    """Export to float ONNX and prove parity; writes models/core.onnx, models/model.fp32.onnx, reports/export.json."""
+    import onnx
+    from shelfgap_export.onnx_export import export_core, with_float_front_end
+    from shelfgap_export.parity import require_parity
+    from shelfgap_training.checkpoint import load_detector
+    from shelfgap_training.model import count_macs
+
+    params = workspace.params()
+    trained = load_detector(workspace.models / "detector.pt")
+    size = trained.model.params.input_size
+    core = export_core(trained.model)
+    model = with_float_front_end(core, size)
+    frames = calibration_frames(workspace, params.quantize.calibration_images, size)
+    detector = _candidate_detector(workspace, model.SerializeToString(), trained.classes, size)
+    parity = require_parity(trained.model, detector, frames, params.parity)
+    onnx.save(core, workspace.models / CORE_FILE)
+    onnx.save(model, workspace.models / MODEL_FILES["fp32"])
+    report = {
+        "parity_torch_fp32": asdict(parity),
+        "parameters": sum(p.numel() for p in trained.model.fold().parameters()),
+        "macs": count_macs(trained.model),
+        "classes": list(trained.classes),
+        "input_size": list(size),
+        "dataset_sha256": trained.dataset_sha256,
+        "mlflow_run_id": trained.mlflow_run_id,
+    }
+    _write_json(workspace.reports / "export.json", report)
+    return report
+
+
+def quantize_stage(workspace: Workspace) -> dict[str, Any]:
+    """Quantize to INT8; writes models/model.int8.onnx and reports/quantize.json."""
+    import onnx
+    from shelfgap_export.onnx_export import with_integer_front_end
+    from shelfgap_export.parity import compare
+    from shelfgap_export.quantize import quantize_core
+
+    params = workspace.params()
+    exported = _read_report(workspace, "export.json", "shelfgap export")
+    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
+    frames = calibration_frames(workspace, params.quantize.calibration_images, size)
+    quantized = quantize_core(onnx.load(_model(workspace, CORE_FILE)), frames, params.quantize)
+    model = with_integer_front_end(quantized.model, size)
+    fp32 = _candidate_detector(workspace, _model(workspace, MODEL_FILES["fp32"]), classes, size)
+    int8 = _candidate_detector(workspace, model.SerializeToString(), classes, size)
+    parity = compare(
+        [fp32.detect(frame, score_thresholds=0.0) for frame in frames],
+        [int8.detect(frame, score_thresholds=0.0) for frame in frames],
+        params.parity.min_score,
+    )
+    onnx.save(model, workspace.models / MODEL_FILES["int8"])
+    report = {
+        "parity_fp32_int8": asdict(parity),
+        "int8_convolutions": quantized.int8_convolutions,
+        "float_convolutions": quantized.float_convolutions,
+        "calibration_images": len(frames),
+    }
+    _write_json(workspace.reports / "quantize.json", report)
+    return report
+
+
+def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
+    """Choose thresholds on validation and score both models on test; writes reports/evaluation.json."""
+    from shelfgap_training.evaluate import choose_thresholds, score_images, summarise
+
+    exported = _read_report(workspace, "export.json", "shelfgap export")
+    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
+    dataset = load_dataset(workspace.dataset)
+    detectors = {
+        precision: _candidate_detector(workspace, _model(workspace, MODEL_FILES[precision]), classes, size)
+        for precision in ("fp32", "int8")
+    }
+    val = score_images(
+        detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes
+    )
+    thresholds = choose_thresholds(val)
+    report: dict[str, Any] = {
+        "score_thresholds": thresholds,
+        "val": {"int8": summarise(val, thresholds, "int8")},
+        "test": {},
+    }
+    for precision, detector in detectors.items():
+        test = score_images(
+            detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes
+        )
+        report["test"][precision] = summarise(test, thresholds, precision)
+    _write_json(workspace.reports / "evaluation.json", report)
+    return report
+
+
+def bench_stage(workspace: Workspace) -> dict[str, Any]:
+    """Measure both models with the edge harness; writes reports/latency.json."""
+    from shelfgap_datasets.synthetic.stills import render_still
+    from shelfgap_edge.bench.detectors import bench_bundle
+    from shelfgap_export.bundle import GOLDEN_SIZE
+
+    params = workspace.params()
+    exported = _read_report(workspace, "export.json", "shelfgap export")
+    manifest = _candidate_manifest(
+        workspace, tuple(exported["classes"]), _size(exported["input_size"]), MODEL_FILES
+    )
+    frames = [
+        render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
+        for index in range(params.bundle.golden_frames)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder)
+        for name in MODEL_FILES.values():
+            shutil.copyfile(_model(workspace, name), draft / name)
+        (draft / MANIFEST_FILE).write_text(manifest.to_json())
+        report = bench_bundle(
+            draft,
+            frames,
+            min_seconds=params.bench.min_seconds,
+            min_count=params.bench.min_count,
+            threads=params.bench.threads,
+            verify=False,
+        )
+    _write_json(workspace.reports / "latency.json", report)
+    return report
+
+
+def gate_stage(workspace: Workspace) -> dict[str, Any]:
+    """Judge the evaluation; writes reports/gate.json."""
+    from shelfgap_export.gate import judge
+
+    evaluation = _read_report(workspace, "evaluation.json", "shelfgap evaluate")
+    verdict = judge(evaluation["test"]["int8"], evaluation["test"]["fp32"], workspace.params().gate)
+    report = verdict.to_dict()
+    _write_json(workspace.reports / "gate.json", report)
+    return report
+
+
+def bundle_stage(workspace: Workspace) -> dict[str, Any]:
+    """Write release/bundle and release/bundle.tar."""
+    from shelfgap_export.bundle import make_manifest, write_bundle
+
+    params = workspace.params()
+    exported = _read_report(workspace, "export.json", "shelfgap export")
+    evaluation = _read_report(workspace, "evaluation.json", "shelfgap evaluate")
+    gate = _read_report(workspace, "gate.json", "shelfgap gate")
+    models = {precision: _model(workspace, name) for precision, name in MODEL_FILES.items()}
+    manifest = make_manifest(
+        name=params.bundle.name,
+        models=models,
+        classes=tuple(exported["classes"]),
+        input_size=_size(exported["input_size"]),
+        score_thresholds=_all_thresholds(exported["classes"], evaluation["score_thresholds"]),
+        hashes={
+            "data": exported["dataset_sha256"],
+            "params": params_hash(params),
+            "code": code_hash("datasets", "training", "export", "edge"),
+        },
+        metrics=evaluation["test"],
+    )
+    write_bundle(workspace.bundle, manifest, models, gate, params.bundle)
+    return {"bundle": str(workspace.bundle), "version": manifest.version}
+
+
+def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Load up to `count` training images, spread evenly over the split, resized to the input size."""
+    records = load_dataset(workspace.dataset).of_split("train")
+    chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
+    return [load_resized(workspace.dataset / IMAGES_DIR / record.file_name, size) for record in chosen]
+
+
+def dataset_hash(workspace: Workspace) -> str:
+    """Return the SHA-256 (hex) of the annotations, which hold the hash and the split of every image."""
+    return hashlib.sha256((workspace.dataset / ANNOTATIONS_FILE).read_bytes()).hexdigest()
+
+
+def code_hash(*areas: str) -> str:
+    """Return the SHA-256 (hex) of the Python sources of packages (`datasets` for `shelfgap_datasets`)."""
+    from importlib import resources
+
+    digest = hashlib.sha256()
+    for area in areas:
+        root = Path(str(resources.files(f"shelfgap_{area}")))
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _candidate_manifest(
+    workspace: Workspace, classes: tuple[str, ...], size: tuple[int, int], models: object
+) -> Manifest:
+    """Return a manifest for models that are still being measured."""
+    from shelfgap_export.bundle import make_manifest
+
+    return make_manifest(
+        name=workspace.params().bundle.name,
+        models={},
+        classes=classes,
+        input_size=size,
+        score_thresholds=dict.fromkeys(classes, 0.5),
+        hashes={},
+        metrics={},
+    )
+
+
+def _candidate_detector(
+    workspace: Workspace, model: bytes | Path, classes: tuple[str, ...], size: tuple[int, int]
+) -> Any:
+    from shelfgap_edge.runtime import Detector
+
+    return Detector(_candidate_manifest(workspace, classes, size, None), model, threads=os.cpu_count() or 1)
+
+
+def _all_thresholds(classes: Sequence[str], chosen: dict[str, float]) -> dict[str, float]:
+    return {name: chosen.get(name, 0.5) for name in classes}
+
+
+def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
+    """Return the validation images with the most mistakes, labelled and found boxes drawn."""
+    from shelfgap_edge.postprocess import Detections
+    from shelfgap_export.parity import torch_detections
+    from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
+    from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
+
+    records = load_dataset(workspace.dataset).of_split("val")
+    size = trained.model.params.input_size
+    frames = [load_resized(workspace.dataset / IMAGES_DIR / r.file_name, size) for r in records]
+    scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
+    truths = [
+        Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes))
+        for r, s in zip(records, scales, strict=True)
+    ]
+    folded = trained.model.fold()
+    found = [torch_detections(folded, frame) for frame in frames]
+    thresholds = [
+        best_f1_threshold(match_class(truths, found, class_id)) for class_id in range(len(trained.classes))
+    ]
+    limits = np.array(thresholds, np.float32)
+    pictures = []
+    for index in worst_first(truths, found, thresholds)[:12]:
+        keep = found[index].scores >= limits[found[index].class_ids]
+        shown = Detections(
+            found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep]
+        )
+        pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
+    return contact_sheet(pictures, columns=4, cell=size)
+
+
+def _model(workspace: Workspace, name: str) -> Path:
+    path = workspace.models / name
+    if not path.is_file():
+        command = "shelfgap quantize" if name == MODEL_FILES["int8"] else "shelfgap export"
+        raise StageError(f"{path}: not there yet; run: {command}")
+    return path
+
+
+def _size(values: Sequence[int]) -> tuple[int, int]:
+    height, width = values
+    return height, width
+
+
+def _read_report(workspace: Workspace, name: str, command: str) -> dict[str, Any]:
+    path = workspace.reports / name
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StageError(f"{path}: not there yet; run: {command}") from None
+    except ValueError as error:
+        raise StageError(f"{path}: not valid JSON ({error}); run: {command}") from None
+    return report
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(path, json.dumps(content, indent=2) + "\n")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,47 @@
+"""The result of a release for people: rows of a table, on the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shelfgap_flows.release import Release
+
+
+def summary_rows(release: Release) -> list[tuple[str, str]]:
+    """Return name and value of each row."""
+    data, int8, fp32 = release.dataset, release.evaluation, release.fp32_evaluation
+
+    def latency(precision: str) -> str:
+        row = release.latency_ms[precision]
+        p50, p90 = (f"{v:.2f} ms" if v is not None else "too few samples" for v in (row["p50"], row["p90"]))
+        return f"p50 {p50}, p90 {p90}"
+
+    def points(value: float | None) -> str:
+        return "nothing labelled" if value is None else f"{value:.3f}"
+
+    return [
+        ("dataset", str(data["source"])),
+        (
+            "images",
+            f"{data['train_images']} train, {data['val_images']} validation, {data['test_images']} test",
+        ),
+        ("AP50 fp32", points(fp32["ap50"]["value"])),
+        ("AP50 INT8", points(int8["ap50"]["value"])),
+        ("precision, recall", f"{points(int8['precision']['value'])}, {points(int8['recall']['value'])} (INT8)"),
+        ("latency fp32", latency("fp32")),
+        ("latency INT8", latency("int8")),
+        ("gate", f"{release.verdict}: {release.reason}"),
+        ("bundle", release.bundle or "none, the gate did not pass"),
+        ("MLflow run", release.mlflow_run_id),
+        (
+            "MLflow page",
+            f"mlflow ui --backend-store-uri sqlite:///{release.workspace}/mlflow/mlflow.db --port 5000",
+        ),
+    ]
+
+
+def summary_markdown(release: Release) -> str:
+    """Return the table as Markdown."""
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in summary_rows(release))]
+    return "\n".join(lines) + "\n"

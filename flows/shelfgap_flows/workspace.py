@@ -1,0 +1,144 @@
+"""A workspace: the directory that holds parameters, stage graph, data, models, reports and stores of one line of work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from shelfgap_edge.errors import ShelfgapError
+
+from shelfgap_flows.params import Params, load_params
+
+
+class WorkspaceError(ShelfgapError):
+    """A workspace cannot be used or made."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of a workspace; nothing is made by naming it."""
+
+    root: Path
+
+    @property
+    def params_file(self) -> Path:
+        """The parameters."""
+        return self.root / "params.yaml"
+
+    @property
+    def dataset(self) -> Path:
+        """The dataset that is trained on."""
+        return self.root / "data" / "dataset"
+
+    @property
+    def models(self) -> Path:
+        """Trained detector and exported models."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """What the stages measured, as JSON."""
+        return self.root / "reports"
+
+    @property
+    def bundle(self) -> Path:
+        """The released bundle."""
+        return self.root / "release" / "bundle"
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints of an unfinished training."""
+        return self.root / ".scratch"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's own state."""
+        return self.root / ".prefect"
+
+    @property
+    def mlflow(self) -> Path:
+        """The default MLflow store."""
+        return self.root / "mlflow"
+
+    def params(self) -> Params:
+        """Load the parameters."""
+        return load_params(self.params_file)
+
+
+def open_workspace(root: Path, dataset: Path | None = None, params: Path | None = None) -> Workspace:
+    """Open a workspace for a flow; a new directory becomes one from the packaged template.
+
+    Args:
+        root: the directory.
+        dataset: sets `dataset.source` in its params.yaml.
+        params: replaces its params.yaml.
+
+    Raises:
+        WorkspaceError: the directory or the dataset cannot be used.
+        ParamsError: params.yaml is wrong.
+    """
+    root = root.resolve()
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root}: is a file, expected a directory for the workspace")
+    if dataset is not None and not dataset.is_dir():
+        raise WorkspaceError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
+    if params is not None:
+        load_params(params)  # refuse before anything is touched
+    root.mkdir(parents=True, exist_ok=True)
+    template = resources.files("shelfgap_flows") / "template"
+    for name in ("params.yaml", "dvc.yaml"):
+        if not (root / name).exists():
+            (root / name).write_text((template / name).read_text(encoding="utf-8"), encoding="utf-8")
+    workspace = Workspace(root)
+    if params is not None and params.resolve() != workspace.params_file:
+        shutil.copyfile(params, workspace.params_file)
+    if dataset is not None:
+        _set_source(workspace.params_file, dataset.resolve())
+    workspace.params()
+    if not (root / ".dvc").is_dir():
+        run_dvc(workspace, "init", "--no-scm", "--quiet")
+    return workspace
+
+
+def run_dvc(workspace: Workspace, *arguments: str, quiet: bool = False) -> None:
+    """Run a DVC command in a workspace; its stages find the `shelfgap` of this environment.
+
+    Raises:
+        WorkspaceError: DVC is unhappy; it has said why on the terminal.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    # a flow may promise its standard output to a machine: what the stages say goes to standard error
+    done = subprocess.run(command, cwd=workspace.root, env=stage_environment(), stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {done.returncode}")
+
+
+def stage_environment() -> Mapping[str, str]:
+    """Return the environment of stage commands."""
+    here = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([here, os.environ.get("PATH", "")]),
+        "DVC_NO_ANALYTICS": "1",
+        "SHELFGAP_FLOW_PID": str(os.getpid()),  # a training stops when its flow was killed
+    }
+
+
+def _set_source(path: Path, source: Path) -> None:
+    """Set `dataset.source` in a params.yaml and keep its comments."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    document: Any = yaml.load(path.read_text(encoding="utf-8"))
+    if document["dataset"]["source"] != str(source):
+        document["dataset"]["source"] = str(source)
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
