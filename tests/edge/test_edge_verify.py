@@ -59,7 +59,7 @@ def test_missing_and_unexpected_are_counted(bundle, reseal):
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda c: c.update(schema_version=2), r"schema_version 2 is not known \(expected 1\)"),
+        (lambda c: c.update(schema_version=2), r"schema_version 2 is not known here \(expected 1\)"),
         (lambda c: c.update(frames=[]), "frames must be a list that is not empty"),
         (lambda c: c["frames"][1].pop("tolerance"), r"frames\[1\] is not of the schema .*tolerance"),
         (lambda c: c["frames"][0].update(precision="int4"), "precision must be int8 or fp32"),
@@ -96,7 +96,7 @@ def test_expectations_must_be_there_and_json(bundle, reseal):
 def test_expectations_for_a_model_that_is_not_there_are_refused(bundle, reseal):
     (bundle / "model.fp32.onnx").unlink()
     reseal(bundle)
-    with pytest.raises(BundleError, match="no fp32 model for"):
+    with pytest.raises(BundleError, match="is for fp32, which has no model"):
         verify_bundle(bundle)
 
 

@@ -81,7 +81,12 @@ def _visible_box(
         return None
     # Where nothing cuts a side, the outline gives it to a fraction of a pixel.
     (left, top), (right, bottom) = outline.min(0), outline.max(0)
-    exact = (max(0.0, float(left)), max(0.0, float(top)), min(width, float(right)), min(height, float(bottom)))
+    exact = (
+        max(0.0, float(left)),
+        max(0.0, float(top)),
+        min(width, float(right)),
+        min(height, float(bottom)),
+    )
     sides = [e if abs(a - b) <= 1 else a for e, b, a in zip(exact, before, after, strict=True)]
     x1, y1, x2, y2 = sides
     return (x1, y1, x2, y2) if x2 - x1 >= _LEAST_PX and y2 - y1 >= _LEAST_PX else None

@@ -50,12 +50,16 @@ def develop(image: Image, rng: np.random.Generator) -> Image:
     curve = (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     blurred = _blur(cv2.LUT(image, curve), rng)
     picture = cv2.transform(blurred.astype(np.float32), _colour_matrix(rng))
-    picture *= cv2.resize(_light_field(rng, height / width), (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    picture *= cv2.resize(_light_field(rng, height / width), (width, height), interpolation=cv2.INTER_LINEAR)[
+        ..., None
+    ]
     picture += float(rng.choice([0.0, rng.uniform(0, 22)]))  # stray light lifts the blacks
     _glare(picture, rng)
     noise = float(rng.uniform(0.6, 3) if rng.random() < 0.65 else rng.uniform(3, 9))
     grain = rng.standard_normal((height, width), np.float32) * np.float32(noise)
-    speck = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32) * np.float32(0.7 * noise)
+    speck = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32) * np.float32(
+        0.7 * noise
+    )
     picture += cv2.resize(speck, (width, height), interpolation=cv2.INTER_LINEAR)
     picture += grain[..., None]
     return cv2.convertScaleAbs(np.maximum(picture, 0)).reshape(image.shape).astype(np.uint8, copy=False)
@@ -63,7 +67,9 @@ def develop(image: Image, rng: np.random.Generator) -> Image:
 
 def store(image: Image, quality: int) -> bytes:
     """Encode a picture, RGB uint8 (H, W, 3), as JPEG of a quality of 1 to 100."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     assert done
     return bytes(data)
 
@@ -103,7 +109,9 @@ def _glare(picture: NDArray[np.float32], rng: np.random.Generator) -> None:
         wide, high = rng.uniform(0.5, 3.0), rng.uniform(0.4, 2.2)
         rows, columns = np.mgrid[0:24, 0:32].astype(np.float32)
         spot = np.exp(-(((columns - x) / wide) ** 2) - ((rows - y) / high) ** 2) * rng.uniform(40, 190)
-        picture += cv2.resize(spot.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+        picture += cv2.resize(spot.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)[
+            ..., None
+        ]
 
 
 def _blur(image: Image, rng: np.random.Generator) -> Image:

@@ -57,11 +57,25 @@ def _stroke(layer: Image, points: list[tuple[float, float]], widths: list[float]
         a, b = np.array(start), np.array(end)
         _fill(
             layer,
-            np.array([a + across * first / 2, b + across * second / 2, b - across * second / 2, a - across * first / 2]),
+            np.array(
+                [
+                    a + across * first / 2,
+                    b + across * second / 2,
+                    b - across * second / 2,
+                    a - across * first / 2,
+                ]
+            ),
             colour,
         )
         for centre, wide in ((a, first), (b, second)):
-            cv2.circle(layer, tuple(np.round(centre).astype(int).tolist()), max(1, round(wide / 2)), (*colour, 255), -1, cv2.LINE_AA)
+            cv2.circle(
+                layer,
+                tuple(np.round(centre).astype(int).tolist()),
+                max(1, round(wide / 2)),
+                (*colour, 255),
+                -1,
+                cv2.LINE_AA,
+            )
 
 
 def _cloth(rng: np.random.Generator) -> Colour:
@@ -85,7 +99,12 @@ def _shopper(layer: Image, rng: np.random.Generator) -> None:
     half = head * rng.uniform(1.7, 2.3)  # half of the shoulders
     shoulder, hip = y + 1.75 * head, y + 6.2 * head
     for side in (-1, 1):
-        _stroke(layer, [(x + side * 0.5 * half, hip), (x + side * 0.55 * half, hip + 7 * head)], [1.25 * head, 0.9 * head], trousers)
+        _stroke(
+            layer,
+            [(x + side * 0.5 * half, hip), (x + side * 0.55 * half, hip + 7 * head)],
+            [1.25 * head, 0.9 * head],
+            trousers,
+        )
     _stroke(layer, [(x, y), (x, shoulder)], [0.95 * head, 1.1 * head], skin)
     lean = rng.uniform(-0.15, 0.15) * half
     torso = [
@@ -106,7 +125,12 @@ def _shopper(layer: Image, rng: np.random.Generator) -> None:
         elbow = (start[0] + side * rng.uniform(0.2, 0.9) * head, start[1] + rng.uniform(1.4, 2.4) * head)
         wrist = (elbow[0] + side * rng.uniform(-0.3, 2.0) * head, elbow[1] + (-1.6 if raised else 1.9) * head)
         _stroke(layer, [start, elbow, wrist], [0.95 * head, 0.75 * head, 0.5 * head], sleeve)
-        _stroke(layer, [wrist, (wrist[0] + side * 0.3 * head, wrist[1] + 0.3 * head)], [0.5 * head, 0.4 * head], skin)
+        _stroke(
+            layer,
+            [wrist, (wrist[0] + side * 0.3 * head, wrist[1] + 0.3 * head)],
+            [0.5 * head, 0.4 * head],
+            skin,
+        )
     centre = (round(x), round(y))
     cv2.ellipse(layer, centre, (round(0.8 * head), round(head)), 0, 0, 360, (*skin, 255), -1, cv2.LINE_AA)
     turn = rng.uniform(-40, 40)
@@ -124,7 +148,12 @@ def _trolley(layer: Image, rng: np.random.Generator) -> None:
     left, top = rng.uniform(-0.1, 0.75) * width, rng.uniform(0.55, 0.8) * height
     slant = rng.uniform(0.08, 0.22) * wide
     corners = np.array(
-        [(left, top), (left + wide, top + 0.12 * high), (left + wide - slant, top + high), (left + slant, top + high)]
+        [
+            (left, top),
+            (left + wide, top + 0.12 * high),
+            (left + wide - slant, top + high),
+            (left + slant, top + high),
+        ]
     )
     if rng.random() < 0.6:
         for _ in range(int(rng.integers(1, 4))):
@@ -154,7 +183,13 @@ def _arm(layer: Image, rng: np.random.Generator) -> None:
     height, width = layer.shape[:2]
     target = np.array([rng.uniform(0.25, 0.75) * width, rng.uniform(0.25, 0.7) * height])
     side = int(rng.integers(3))
-    origin = np.array([(-0.1 * width, rng.uniform(0.5, 1.1) * height), (1.1 * width, rng.uniform(0.5, 1.1) * height), (rng.uniform(0.1, 0.9) * width, 1.15 * height)][side])
+    origin = np.array(
+        [
+            (-0.1 * width, rng.uniform(0.5, 1.1) * height),
+            (1.1 * width, rng.uniform(0.5, 1.1) * height),
+            (rng.uniform(0.1, 0.9) * width, 1.15 * height),
+        ][side]
+    )
     thick = rng.uniform(0.09, 0.15) * height
     skin, sleeve = _pick(rng, _SKIN), _cloth(rng)
     along = (target - origin) / float(np.hypot(*(target - origin)))
@@ -171,7 +206,9 @@ def _arm(layer: Image, rng: np.random.Generator) -> None:
         tip = root + along * thick * (0.75 - abs(finger)) + across * finger * thick * 0.5
         _stroke(layer, [at(root), at(tip)], [0.17 * thick, 0.12 * thick], skin)
     thumb = wrist + along * 0.4 * thick + across * 0.3 * thick
-    _stroke(layer, [at(thumb), at(thumb + (along + across) * 0.35 * thick)], [0.2 * thick, 0.14 * thick], skin)
+    _stroke(
+        layer, [at(thumb), at(thumb + (along + across) * 0.35 * thick)], [0.2 * thick, 0.14 * thick], skin
+    )
     cuff = bend + (wrist - bend) * rng.uniform(-0.2, 0.8)
     _stroke(layer, [at(origin), at(bend), at(cuff)], [1.35 * thick, 0.95 * thick, 0.8 * thick], sleeve)
 
@@ -189,11 +226,37 @@ def _carton(layer: Image, rng: np.random.Generator) -> None:
         front: Colour = (int(brown[0] * tone), int(brown[1] * tone), int(brown[2] * tone))
         lid: Colour = (min(255, int(brown[0] * 1.15)), int(brown[1] * 1.15), int(brown[2] * 1.15))
         lift = 0.18 * high
-        _fill(layer, [(left, top), (left + wide, top), (left + wide + skew, top - lift), (left + skew, top - lift)], lid)
+        _fill(
+            layer,
+            [(left, top), (left + wide, top), (left + wide + skew, top - lift), (left + skew, top - lift)],
+            lid,
+        )
         edge = left + wide if skew > 0 else left
         flank: Colour = (int(brown[0] * 0.7), int(brown[1] * 0.7), int(brown[2] * 0.7))
-        _fill(layer, [(edge, top), (edge + skew, top - lift), (edge + skew, top + high - lift), (edge, top + high)], flank)
+        _fill(
+            layer,
+            [(edge, top), (edge + skew, top - lift), (edge + skew, top + high - lift), (edge, top + high)],
+            flank,
+        )
         _fill(layer, [(left, top), (left + wide, top), (left + wide, top + high), (left, top + high)], front)
         tape: Colour = (min(255, brown[0] + 30), brown[1] + 35, brown[2] + 35)
-        _fill(layer, [(left + 0.45 * wide, top), (left + 0.55 * wide, top), (left + 0.55 * wide, top + 0.3 * high), (left + 0.45 * wide, top + 0.3 * high)], tape)
-        _fill(layer, [(left + 0.1 * wide, top + 0.5 * high), (left + 0.38 * wide, top + 0.5 * high), (left + 0.38 * wide, top + 0.8 * high), (left + 0.1 * wide, top + 0.8 * high)], (60, 50, 45))
+        _fill(
+            layer,
+            [
+                (left + 0.45 * wide, top),
+                (left + 0.55 * wide, top),
+                (left + 0.55 * wide, top + 0.3 * high),
+                (left + 0.45 * wide, top + 0.3 * high),
+            ],
+            tape,
+        )
+        _fill(
+            layer,
+            [
+                (left + 0.1 * wide, top + 0.5 * high),
+                (left + 0.38 * wide, top + 0.5 * high),
+                (left + 0.38 * wide, top + 0.8 * high),
+                (left + 0.1 * wide, top + 0.8 * high),
+            ],
+            (60, 50, 45),
+        )

@@ -16,15 +16,39 @@ Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 _SPRITE_PX = (20, 260)  # least and greatest side of a sprite
-_FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX)
+_FONTS = (
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+)
 
 _HUES = (0.0, 0.035, 0.09, 0.14, 0.25, 0.36, 0.52, 0.6, 0.78, 0.92)
 _HUE_SHARES = (0.22, 0.08, 0.12, 0.12, 0.06, 0.1, 0.06, 0.14, 0.04, 0.06)
 
 # Half width of a package by height, both as fractions: (fraction from the top, fraction of the width).
 _PROFILES: dict[str, tuple[tuple[float, float], ...]] = {
-    "soda": ((0, 0.17), (0.07, 0.18), (0.08, 0.13), (0.17, 0.15), (0.36, 0.48), (0.5, 0.5), (0.6, 0.46), (0.96, 0.5), (1, 0.44)),
-    "shampoo": ((0, 0.26), (0.15, 0.28), (0.16, 0.24), (0.19, 0.36), (0.27, 0.48), (0.6, 0.5), (0.97, 0.45), (1, 0.41)),
+    "soda": (
+        (0, 0.17),
+        (0.07, 0.18),
+        (0.08, 0.13),
+        (0.17, 0.15),
+        (0.36, 0.48),
+        (0.5, 0.5),
+        (0.6, 0.46),
+        (0.96, 0.5),
+        (1, 0.44),
+    ),
+    "shampoo": (
+        (0, 0.26),
+        (0.15, 0.28),
+        (0.16, 0.24),
+        (0.19, 0.36),
+        (0.27, 0.48),
+        (0.6, 0.5),
+        (0.97, 0.45),
+        (1, 0.41),
+    ),
     "jug": ((0, 0.2), (0.09, 0.22), (0.1, 0.17), (0.15, 0.22), (0.32, 0.49), (0.97, 0.5), (1, 0.46)),
     "can": ((0, 0.44), (0.035, 0.5), (0.965, 0.5), (1, 0.45)),
     "jar": ((0, 0.43), (0.02, 0.45), (0.18, 0.45), (0.19, 0.4), (0.26, 0.5), (0.93, 0.5), (1, 0.43)),
@@ -138,7 +162,14 @@ def draw_product(rng: np.random.Generator, brand: Brand, px_per_m: float) -> Pro
         depth = width * rng.uniform(0.25, 0.45)
     top = (215, 217, 220) if brand.kind == "can" else _shade(accent if brand.kind != "box" else base, 1.08)
     return Product(
-        brand.kind, width, height, float(np.clip(depth, 0.03, 0.3)), brand.layers, sprite, _shade(base, 0.86), top
+        brand.kind,
+        width,
+        height,
+        float(np.clip(depth, 0.03, 0.3)),
+        brand.layers,
+        sprite,
+        _shade(base, 0.86),
+        top,
     )
 
 
@@ -175,13 +206,30 @@ def _print_face(
     layout = design.random(8)
     if layout[0] < 0.45:  # band
         top = design.uniform(0, 0.7)
-        cv2.rectangle(face, (0, int(top * rows)), (columns, int((top + design.uniform(0.15, 0.4)) * rows)), accent, -1)
+        cv2.rectangle(
+            face, (0, int(top * rows)), (columns, int((top + design.uniform(0.15, 0.4)) * rows)), accent, -1
+        )
     if layout[1] < 0.35:  # slanted or curved field
         slant = [int(v * rows) for v in design.uniform(0.3, 1, 2)]
-        cv2.fillPoly(face, [np.array([[0, slant[0]], [columns, slant[1]], [columns, rows], [0, rows]])], accent, cv2.LINE_AA)
+        cv2.fillPoly(
+            face,
+            [np.array([[0, slant[0]], [columns, slant[1]], [columns, rows], [0, rows]])],
+            accent,
+            cv2.LINE_AA,
+        )
     if layout[2] < 0.3:
         centre = (int(design.uniform(0.2, 0.8) * columns), int(design.uniform(0.2, 0.9) * rows))
-        cv2.ellipse(face, centre, (int(0.45 * columns), int(0.22 * rows)), design.uniform(-30, 30), 0, 360, second, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            face,
+            centre,
+            (int(0.45 * columns), int(0.22 * rows)),
+            design.uniform(-30, 30),
+            0,
+            360,
+            second,
+            -1,
+            cv2.LINE_AA,
+        )
     if layout[3] < 0.18:  # stripes
         for x in range(0, columns, max(4, columns // 6)):
             cv2.line(face, (x, 0), (x, rows), accent, max(1, columns // 18))
@@ -191,13 +239,24 @@ def _print_face(
         for _ in range(int(design.integers(3, 8))):
             x, y = cx + design.normal(0, 0.15) * columns, cy + design.normal(0, 0.06) * rows
             radius = max(1, int(design.uniform(0.06, 0.17) * columns))
-            cv2.circle(face, (int(x), int(y)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA)
-            cv2.circle(face, (int(x - radius / 3), int(y - radius / 3)), radius // 3, _shade(food, 1.6), -1, cv2.LINE_AA)
+            cv2.circle(
+                face, (int(x), int(y)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA
+            )
+            cv2.circle(
+                face,
+                (int(x - radius / 3), int(y - radius / 3)),
+                radius // 3,
+                _shade(food, 1.6),
+                -1,
+                cv2.LINE_AA,
+            )
     logo_y = design.uniform(0.16, 0.45) * rows
     if layout[5] < 0.45:  # a plate under the logo
         half = int(design.uniform(0.1, 0.18) * rows)
         plate = second if design.random() < 0.5 else (250, 250, 248)
-        cv2.ellipse(face, (columns // 2, int(logo_y)), (int(0.46 * columns), half), 0, 0, 360, plate, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            face, (columns // 2, int(logo_y)), (int(0.46 * columns), half), 0, 0, 360, plate, -1, cv2.LINE_AA
+        )
         ink = (25, 25, 60) if sum(plate) > 380 else (245, 245, 240)
     if layout[6] < 0.9:
         _logo(face, design, logo_y, ink if layout[6] < 0.6 else second)
@@ -208,14 +267,23 @@ def _print_face(
         for x in range(x1, x2, max(3, columns // 14)):
             cv2.line(face, (x, y), (min(x2, x + max(1, columns // 24)), y), ink, max(1, rows // 80))
     if layout[7] < 0.15:  # a price-off burst
-        cv2.circle(face, (int(0.8 * columns), int(0.15 * rows)), max(2, columns // 8), (250, 225, 40), -1, cv2.LINE_AA)
+        cv2.circle(
+            face,
+            (int(0.8 * columns), int(0.15 * rows)),
+            max(2, columns // 8),
+            (250, 225, 40),
+            -1,
+            cv2.LINE_AA,
+        )
     return face
 
 
 def _logo(face: Image, rng: np.random.Generator, centre_y: float, ink: Colour) -> None:
     rows, columns = face.shape[:2]
     consonants, vowels = "BCDFGKLMNPRSTVZ", "AEIOU"
-    word = "".join(rng.choice(list(consonants)) + rng.choice(list(vowels)) for _ in range(int(rng.integers(1, 4))))
+    word = "".join(
+        rng.choice(list(consonants)) + rng.choice(list(vowels)) for _ in range(int(rng.integers(1, 4)))
+    )
     word = word if rng.random() < 0.5 else word + str(rng.choice(list(consonants)))
     font = int(rng.choice(_FONTS))
     (text_width, text_height), _ = cv2.getTextSize(word, font, 1.0, 2)
@@ -244,7 +312,9 @@ def _silhouette(brand: Brand, size: tuple[int, int], rng: np.random.Generator) -
         alpha[:] = 255
         return alpha
     if brand.kind == "bag":
-        profile = np.array([(y, 0.5 - 0.05 * abs(np.sin(5 * y + 1)) - 0.04 * (y < 0.05)) for y in np.linspace(0, 1, 14)])
+        profile = np.array(
+            [(y, 0.5 - 0.05 * abs(np.sin(5 * y + 1)) - 0.04 * (y < 0.05)) for y in np.linspace(0, 1, 14)]
+        )
         profile[:, 1] -= rng.uniform(0, 0.025, len(profile))
     else:
         profile = np.array(_PROFILES[brand.profile])
@@ -267,7 +337,9 @@ def _shape_light(face: Image, kind: Kind, rng: np.random.Generator) -> Image:
         gain[:, -1:] *= 0.72
         gain[:1] *= 1.15
     elif kind == "bag":
-        waves = cv2.resize(rng.uniform(0.72, 1.25, (5, 4)).astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
+        waves = cv2.resize(
+            rng.uniform(0.72, 1.25, (5, 4)).astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC
+        )
         gain = waves * (0.7 + 0.35 * np.sqrt(np.maximum(1 - u**2, 0)))
         gain[: max(1, rows // 20)] *= 1.2
     else:

@@ -50,7 +50,9 @@ def paint_scene(fixture: Fixture, stock: Stock, camera: Camera, rng: np.random.G
     for shelf in range(len(fixture.boards_m)):
         facings = [(f, i) for i, f in enumerate(fixture.facings) if f.shelf == shelf]
         if not fixture.walls:
-            _paint_cell(image, desk, fixture, stock, camera, rng, facings, (fixture.bays_m[0], fixture.bays_m[-1]))
+            _paint_cell(
+                image, desk, fixture, stock, camera, rng, facings, (fixture.bays_m[0], fixture.bays_m[-1])
+            )
             continue
         for bay in range(len(fixture.bays_m) - 1):
             members = [(f, i) for f, i in facings if f.bay == bay]
@@ -139,7 +141,17 @@ def _paint_block(
     if product.kind == "box":
         if not block.x1_m < cx < block.x2_m:
             x = block.x1_m if cx < block.x1_m else block.x2_m
-            _lay_pieces(desk, camera, product, (x, x), (board_m, top), (z, z - depth), rows, block.layers, gains * 0.74)
+            _lay_pieces(
+                desk,
+                camera,
+                product,
+                (x, x),
+                (board_m, top),
+                (z, z - depth),
+                rows,
+                block.layers,
+                gains * 0.74,
+            )
         if cy > top:
             _lay_tops(desk, camera, block, top, z, rows, gains)
     else:
@@ -147,14 +159,31 @@ def _paint_block(
             back = z - row * product.depth_m
             pieces = _vary(np.random.default_rng(seeds[0] + row), gains[row] * 0.85, block.count)
             _lay_pieces(
-                desk, camera, product, (block.x1_m, block.x2_m), (board_m, top), (back, back), block.count, block.layers, pieces
+                desk,
+                camera,
+                product,
+                (block.x1_m, block.x2_m),
+                (board_m, top),
+                (back, back),
+                block.count,
+                block.layers,
+                pieces,
             )
         if cy > top and product.kind in _LID_KINDS:
             _lay_tops(desk, camera, block, top, z + product.depth_m / 2, rows, gains)
     front = _vary(np.random.default_rng(seeds[1]), gains[0], block.count)
     shadow = 0.5 * float(np.clip(block.setback_m / fixture.depth_m, 0, 1)) * float(ceiling_m - top < 0.12)
     _lay_pieces(
-        desk, camera, product, (block.x1_m, block.x2_m), (board_m, top), (z, z), block.count, block.layers, front, shadow
+        desk,
+        camera,
+        product,
+        (block.x1_m, block.x2_m),
+        (board_m, top),
+        (z, z),
+        block.count,
+        block.layers,
+        front,
+        shadow,
     )
 
 

@@ -176,6 +176,8 @@ def _read_header(data: bytes) -> tuple[int, int]:
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
+        if b"\xff\xd9" not in data:  # no end of image: cut within the header
+            raise FrameError("the JPEG is truncated: its data end before the picture does") from None
         raise FrameError(_decode_problem(error)) from None
     if colorspace in ("CMYK", "YCCK"):
         raise FrameError(f"the JPEG is {colorspace}, expected RGB or grey; convert it first")
@@ -186,4 +188,6 @@ def _decode_problem(error: ValueError) -> str:
     text = str(error)
     if "Premature end" in text:
         return "the JPEG is truncated: its data end before the picture does"
+    if "Could not determine subsampling" in text:  # what libjpeg-turbo says of any header it cannot follow
+        return "the JPEG's header is truncated or damaged"
     return f"the JPEG cannot be decoded: {' '.join(text.split())}"
