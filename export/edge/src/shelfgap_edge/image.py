@@ -177,7 +177,7 @@ def _read_header(data: bytes) -> tuple[int, int]:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         if b"\xff\xd9" not in data:  # no end of image: cut within the header
-            raise FrameError("the JPEG is truncated: its data end before the picture does") from None
+            raise FrameError("the JPEG cannot be decoded: truncated within its header") from None
         raise FrameError(_decode_problem(error)) from None
     if colorspace in ("CMYK", "YCCK"):
         raise FrameError(f"the JPEG is {colorspace}, expected RGB or grey; convert it first")
