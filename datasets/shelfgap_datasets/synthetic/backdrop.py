@@ -99,18 +99,18 @@ def _panel_pattern(fixture: Fixture, x: Array, y: Array, pixel_m: Array) -> Arra
 
     Args:
         fixture: its style names the panel.
-        x, y: where the ray meets the panel, metres.
+        x: where the rays meet the panel, metres along the fixture.
+        y: the same, metres above the floor.
         pixel_m: size of a pixel there, metres; finer detail fades into its mean.
     """
 
     def cover(distance: Array, half_m: float) -> Array:
-        return np.clip(
-            (np.float32(half_m) - distance) / np.maximum(pixel_m, np.float32(1e-4)) + np.float32(0.5), 0, 1
-        )
+        pixels_inside = (np.float32(half_m) - distance) / np.maximum(pixel_m, np.float32(1e-4))
+        return np.clip(pixels_inside + np.float32(0.5), 0, 1)
 
     def to_line(value: Array, pitch_m: float) -> Array:
         phase = value / np.float32(pitch_m)
-        return np.abs(phase - np.rint(phase)) * np.float32(pitch_m)
+        return np.asarray(np.abs(phase - np.rint(phase)) * np.float32(pitch_m), np.float32)
 
     panel = fixture.style.panel
     gain = np.ones_like(x)

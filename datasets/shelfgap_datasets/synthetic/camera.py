@@ -38,12 +38,13 @@ class Camera:
 
     def depth_m(self, points: Array) -> Array:
         """Return how far points (..., 3) lie in front of the camera along its axis, metres (...)."""
-        return (points - self.position) @ self.rotation[2]
+        return np.asarray((points - self.position) @ self.rotation[2], np.float32)
 
     def project(self, points: Array) -> Array:
         """Project world points (..., 3) in front of the camera to ideal pixels (..., 2), undistorted."""
         seen = (points - self.position) @ self.rotation.T
-        return seen[..., :2] / seen[..., 2:] * np.float32(self.focal_px) + self.centre
+        flat = seen[..., :2] / seen[..., 2:]
+        return np.asarray(flat * np.float32(self.focal_px) + self.centre, np.float32)
 
     def rays(self) -> tuple[Array, Array, Array]:
         """Return the world direction (x, y, z), each (height, width), of every undistorted pixel centre."""
@@ -55,13 +56,16 @@ class Camera:
         return x, y, z
 
     def undistort(self, points: Array) -> Array:
-        """Map pixels (..., 2) of the final frame to ideal pixels: r' = r (1 + k r²) / (1 + k), r in half diagonals.
+        """Map pixels (..., 2) of the final frame to ideal pixels.
+
+        With r in half diagonals and k = `barrel`: r' = r (1 + k r²) / (1 + k).
 
         Source: the polynomial radial model of Brown (1971), one coefficient, written from the distorted side.
         """
         offset = points - self.centre
         squared = (offset**2).sum(-1, keepdims=True) / np.float32((self.centre**2).sum())
-        return self.centre + offset * (1 + self.barrel * squared) / np.float32(1 + self.barrel)
+        scale = (1 + self.barrel * squared) / np.float32(1 + self.barrel)
+        return np.asarray(self.centre + offset * scale, np.float32)
 
     def distort(self, points: Array) -> Array:
         """Map ideal pixels (..., 2) to pixels of the final frame, the inverse of `undistort`.

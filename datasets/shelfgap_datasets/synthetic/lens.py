@@ -19,8 +19,8 @@ def bend(image: Image, camera: Camera) -> Image:
     if camera.barrel == 0:
         return image
     position, fraction = _remap_tables(camera.size, camera.barrel)
-    bent: Image = cv2.remap(image, position, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return bent
+    bent = cv2.remap(image, position, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return bent.astype(np.uint8, copy=False)
 
 
 @lru_cache(maxsize=2)
@@ -29,10 +29,9 @@ def _remap_tables(size: tuple[int, int], barrel: float) -> tuple[NDArray[np.int1
     straight = Camera(np.zeros(3, np.float32), np.eye(3, dtype=np.float32), 1.0, size, barrel)
     height, width = size
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32) + np.float32(0.5)
-    tables: tuple[NDArray[np.int16], NDArray[np.uint16]] = cv2.convertMaps(
-        straight.undistort(grid) - np.float32(0.5), None, cv2.CV_16SC2
-    )
-    return tables
+    ideal = straight.undistort(grid) - np.float32(0.5)
+    position, fraction = cv2.convertMaps(ideal[..., 0], ideal[..., 1], cv2.CV_16SC2)
+    return position.astype(np.int16, copy=False), fraction.astype(np.uint16, copy=False)
 
 
 def develop(image: Image, rng: np.random.Generator) -> Image:
@@ -48,37 +47,34 @@ def develop(image: Image, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     gamma = rng.uniform(0.8, 1.2)
     curve = (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    blurred = _blur(cv2.LUT(image, curve), rng)
-    picture = cv2.transform(blurred.astype(np.float32), _colour_matrix(rng))
-    picture *= cv2.resize(_light_field(rng, height / width), (width, height), interpolation=cv2.INTER_LINEAR)[
-        ..., None
-    ]
+    blurred = _blur(curve[image], rng)
+    picture = np.asarray(cv2.transform(blurred.astype(np.float32), _colour_matrix(rng)), np.float32)
+    picture *= _enlarge(_light_field(rng, height / width), image.shape[:2])[..., None]
     picture += float(rng.choice([0.0, rng.uniform(0, 22)]))  # stray light lifts the blacks
     _glare(picture, rng)
     noise = float(rng.uniform(0.6, 3) if rng.random() < 0.65 else rng.uniform(3, 9))
     grain = rng.standard_normal((height, width), np.float32) * np.float32(noise)
-    speck = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32) * np.float32(
-        0.7 * noise
-    )
-    picture += cv2.resize(speck, (width, height), interpolation=cv2.INTER_LINEAR)
-    picture += grain[..., None]
-    return cv2.convertScaleAbs(np.maximum(picture, 0)).reshape(image.shape).astype(np.uint8, copy=False)
+    coarse = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32)
+    picture += grain[..., None] + _enlarge(coarse, image.shape[:2]) * np.float32(0.7 * noise)
+    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def store(image: Image, quality: int) -> bytes:
     """Encode a picture, RGB uint8 (H, W, 3), as JPEG of a quality of 1 to 100."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    assert done
-    return bytes(data)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 def restore(jpeg: bytes) -> Image:
     """Decode a stored picture to RGB, uint8 (H, W, 3)."""
-    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    rgb: Image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return rgb
+    bgr = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _enlarge(field: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Stretch a coarse field to a frame of `size` (h, w), linearly."""
+    return np.asarray(cv2.resize(field, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _colour_matrix(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -103,13 +99,13 @@ def _light_field(rng: np.random.Generator, aspect: float) -> NDArray[np.float32]
 
 def _glare(picture: NDArray[np.float32], rng: np.random.Generator) -> None:
     """Add spots of reflected light, in place."""
-    height, width = picture.shape[:2]
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.68, 0.18, 0.09, 0.05]))):
         x, y = rng.uniform(0, 32), rng.uniform(0, 24)
         wide, high = rng.uniform(0.5, 3.0), rng.uniform(0.4, 2.2)
         rows, columns = np.mgrid[0:24, 0:32].astype(np.float32)
-        spot = np.exp(-(((columns - x) / wide) ** 2) - ((rows - y) / high) ** 2) * rng.uniform(40, 190)
-        picture += cv2.resize(spot.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)[
+        spot = np.exp(-(((columns - x) / wide) ** 2) - ((rows - y) / high) ** 2)
+        spot = (spot * rng.uniform(40, 190)).astype(np.float32)
+        picture += _enlarge(cv2.resize(spot, (128, 96), interpolation=cv2.INTER_CUBIC), picture.shape[:2])[
             ..., None
         ]
 
@@ -119,14 +115,14 @@ def _blur(image: Image, rng: np.random.Generator) -> Image:
     scale = max(image.shape[:2]) / 640
     chance = rng.random()
     sigma = float(rng.uniform(0.3, 0.75) if chance < 0.7 else rng.uniform(0.75, 1.7)) * scale
-    soft: Image = cv2.GaussianBlur(image, (0, 0), max(sigma, 0.25))
+    soft = np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.25)), np.uint8)
     if rng.random() >= 0.12:
         return soft
     reach = max(1, round(float(rng.uniform(1, 4)) * scale))
     angle = rng.uniform(0, np.pi)
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     offset = np.array([np.cos(angle), np.sin(angle)]) * reach
-    ends = [tuple(np.round(reach + s * offset).astype(int).tolist()) for s in (-1, 1)]
-    cv2.line(kernel, ends[0], ends[1], 1.0, 1)
-    moved: Image = cv2.filter2D(soft, -1, kernel / kernel.sum())
-    return moved
+    (x1, y1), (x2, y2) = (np.round(reach + s * offset).astype(int).tolist() for s in (-1, 1))
+    cv2.line(kernel, (x1, y1), (x2, y2), 1.0, 1)
+    kernel += kernel[::-1, ::-1]
+    return np.asarray(cv2.filter2D(soft, -1, kernel / kernel.sum()), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -37,9 +38,9 @@ def paint_occluder(image: Image, rng: np.random.Generator) -> NDArray[np.bool_]:
     alpha = layer[..., 3].astype(np.float32) / 255
     blur = float(rng.uniform(0.3, 1.1)) * max(height, width) / 640  # it stands out of focus
     colours = cv2.GaussianBlur(colours * alpha[..., None], (0, 0), blur)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), blur)
-    image[:] = np.clip(image * (1 - alpha[..., None]) + colours, 0, 255).astype(np.uint8)
-    return np.asarray(alpha >= 0.5)
+    cover = cv2.GaussianBlur(alpha, (0, 0), blur)
+    image[:] = np.clip(image * (1 - cover[..., None]) + colours, 0, 255).astype(np.uint8)
+    return np.asarray(cover >= 0.5)
 
 
 def _fill(layer: Image, points: list[tuple[float, float]] | NDArray[np.float64], colour: Colour) -> None:
@@ -49,9 +50,7 @@ def _fill(layer: Image, points: list[tuple[float, float]] | NDArray[np.float64],
 
 def _stroke(layer: Image, points: list[tuple[float, float]], widths: list[float], colour: Colour) -> None:
     """Paint a limb: a chain of thick segments that widen or narrow, with round joints."""
-    for (start, end), (first, second) in zip(
-        zip(points[:-1], points[1:], strict=True), zip(widths[:-1], widths[1:], strict=True), strict=True
-    ):
+    for (start, end), (first, second) in zip(pairwise(points), pairwise(widths), strict=True):
         along = np.array(end) - np.array(start)
         across = np.array([-along[1], along[0]]) / max(1e-6, float(np.hypot(*along)))
         a, b = np.array(start), np.array(end)

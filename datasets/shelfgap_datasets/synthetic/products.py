@@ -237,14 +237,14 @@ def _print_face(
         food = _colour(own, "vivid")
         cx, cy = design.uniform(0.3, 0.7) * columns, design.uniform(0.6, 0.82) * rows
         for _ in range(int(design.integers(3, 8))):
-            x, y = cx + design.normal(0, 0.15) * columns, cy + design.normal(0, 0.06) * rows
+            px, py = cx + design.normal(0, 0.15) * columns, cy + design.normal(0, 0.06) * rows
             radius = max(1, int(design.uniform(0.06, 0.17) * columns))
             cv2.circle(
-                face, (int(x), int(y)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA
+                face, (int(px), int(py)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA
             )
             cv2.circle(
                 face,
-                (int(x - radius / 3), int(y - radius / 3)),
+                (int(px - radius / 3), int(py - radius / 3)),
                 radius // 3,
                 _shade(food, 1.6),
                 -1,

@@ -134,7 +134,7 @@ def _paint_block(
     top = board_m + block.layers * product.height_m
     depth = rows * product.depth_m
     z = -block.setback_m
-    gains = _light(fixture, z - product.depth_m * np.arange(rows))
+    gains = _light(fixture, z - product.depth_m * np.arange(rows, dtype=np.float64))
     seeds = rng.integers(2**31, size=3)
     if quad_of(camera, (block.x1_m, block.x2_m), (board_m, top), (z, z)) is None:
         return
@@ -218,7 +218,7 @@ def _lay_pieces(
     piece = cv2.resize(product.sprite, (wide, high), interpolation=cv2.INTER_AREA)
     strip = np.empty((high * layers, wide * count, 4), np.uint8)
     for index, gain in enumerate(gains[:count]):
-        tinted = cv2.multiply(piece, (gain, gain, gain, 1.0))
+        tinted = cv2.multiply(piece, np.array([gain, gain, gain, 1.0]))
         for layer in range(layers):
             strip[layer * high : (layer + 1) * high, index * wide : (index + 1) * wide] = tinted
     if len(strip) > 8:  # a soft contact shadow at the foot, and the board's shadow at the top

@@ -167,10 +167,10 @@ def draw_stock(rng: np.random.Generator, fixture: Fixture, camera: Camera) -> St
     candidates = np.flatnonzero(clear)
     for _ in range(int(rng.poisson(rng.gamma(1.0, 2.4)))):
         seed = int(rng.choice(candidates))
-        members = _stretch(facings, width_norm, seed, 0.1 * rng.lognormal(0, 0.6), same_run=True)
+        emptied = _stretch(facings, width_norm, seed, 0.1 * rng.lognormal(0, 0.6), same_run=True)
         room = fixture.depth_m - facings[seed].product.depth_m
         if room > _LEAST_SETBACK * fixture.depth_m:
-            setback[members] = (
+            setback[emptied] = (
                 rng.uniform(_LEAST_SETBACK, min(0.75, room / fixture.depth_m)) * fixture.depth_m
             )
     ravaged = rng.random() < 0.06
