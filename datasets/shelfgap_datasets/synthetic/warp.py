@@ -10,6 +10,7 @@ from shelfgap_datasets.synthetic.camera import Array, Camera
 
 Image = NDArray[np.uint8]
 _NEAR_M = 0.15  # nothing nearer to the camera is drawn
+_CUT_M = 1.01 * _NEAR_M  # where a longer thing is cut: rounding must not put the cut itself too near
 
 
 def quad_of(
@@ -43,12 +44,12 @@ def seen_range(camera: Camera, x_m: tuple[float, float], y: float, z: float) -> 
     """Clip a line along the fixture, from x[0] to x[1] metres, to what lies in front of the camera."""
     ends = np.array([(x_m[0], y, z), (x_m[1], y, z)], np.float32)
     near, far = (float(d) for d in camera.depth_m(ends))
-    if max(near, far) <= _NEAR_M:
+    if max(near, far) <= _CUT_M:
         return None
-    if min(near, far) >= _NEAR_M:
+    if min(near, far) >= _CUT_M:
         return x_m
-    cut = x_m[0] + (x_m[1] - x_m[0]) * (_NEAR_M - near) / (far - near)
-    return (cut, x_m[1]) if near < _NEAR_M else (x_m[0], cut)
+    cut = x_m[0] + (x_m[1] - x_m[0]) * (_CUT_M - near) / (far - near)
+    return (cut, x_m[1]) if near < _CUT_M else (x_m[0], cut)
 
 
 def cell_mask(
