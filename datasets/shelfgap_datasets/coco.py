@@ -131,7 +131,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
 
 
 def save_dataset(root: Path, dataset: Dataset) -> None:
-    """Write `annotations.json` (and `rejected.jsonl` when something was refused) atomically into `root`.
+    """Write `annotations.json` atomically into `root`, and add what was refused to `rejected.jsonl`.
 
     The images are not touched: they must already lie in `root/images`.
     """
@@ -170,11 +170,24 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
     }
     root.mkdir(parents=True, exist_ok=True)
     write_text_atomic(root / ANNOTATIONS_FILE, json.dumps(document, indent=1) + "\n")
-    rejected = root / REJECTED_FILE
     if dataset.rejections:
-        write_text_atomic(rejected, "".join(json.dumps(asdict(r)) + "\n" for r in dataset.rejections))
-    else:
-        rejected.unlink(missing_ok=True)
+        rows = dict.fromkeys([*load_rejections(root), *dataset.rejections])
+        write_text_atomic(root / REJECTED_FILE, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+
+
+def load_rejections(root: Path) -> tuple[Rejection, ...]:
+    """Return the records of `rejected.jsonl`, which earlier steps left out; none when there is no such file.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    path = root / REJECTED_FILE
+    if not path.exists():
+        return ()
+    try:
+        return tuple(Rejection(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: not readable ({error}); remove it, or import again") from None
 
 
 def write_text_atomic(path: Path, text: str) -> None:

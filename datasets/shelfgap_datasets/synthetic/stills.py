@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
+from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.params import SynthParams
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
 from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
@@ -96,10 +96,8 @@ def synthesize(
         DatasetError: `root` holds something else, or the files cannot be written.
     """
     _refuse_foreign(root)
-    partial = root.with_name(f".{root.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / IMAGES_DIR).mkdir(parents=True)
+    with written_whole(root) as partial:
+        (partial / IMAGES_DIR).mkdir()
         records: list[ImageRecord] = []
         for made in _render_scenes(partial / IMAGES_DIR, params, workers):
             records += made
@@ -107,13 +105,6 @@ def synthesize(
                 progress(len(records), params.count)
         dataset = Dataset(tuple(records), ANNOTATED_CLASSES)
         save_dataset(partial, dataset)
-        _move(partial, root)
-    except OSError as error:
-        raise DatasetError(
-            f"{root}: cannot be written ({error.strerror or error}); free some space or choose another folder"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return dataset
 
 
@@ -185,14 +176,3 @@ def _refuse_foreign(root: Path) -> None:
             f"{root}: not empty and not a synthetic dataset; choose another folder or remove this one"
         )
 
-
-def _move(partial: Path, root: Path) -> None:
-    """Give a complete folder its final name, in place of an earlier one."""
-    if root.exists():
-        replaced = root.with_name(f".{root.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        root.rename(replaced)
-        partial.rename(root)
-        shutil.rmtree(replaced)
-    else:
-        partial.rename(root)

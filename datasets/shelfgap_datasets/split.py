@@ -1,0 +1,105 @@
+"""Split a dataset by group, so that no scene stands on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from shelfgap_datasets.duplicates import hash_images, join_groups, near_pairs
+from shelfgap_datasets.params import DuplicateParams, SplitParams
+from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Split
+
+_ROBOFLOW = re.compile(r"^(?P<source>.+)\.rf\.[0-9a-f]{16,}$")
+_FRAME = re.compile(r"^(?P<source>.+?)[ _.-]?frame[ _.-]?\d+$", re.IGNORECASE)
+_SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test", "images"})
+
+
+def split_dataset(
+    root: Path,
+    dataset: Dataset,
+    split: SplitParams,
+    duplicates: DuplicateParams,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Give every image its group and split.
+
+    Images of one store, else one camera, else one source sequence are a group; groups that share a
+    near-duplicate picture are joined. The hash of the group's name decides, so a group that keeps its name
+    keeps its side however the dataset grows.
+
+    Args:
+        root: dataset directory, for the pictures.
+        dataset: its images.
+        split: shares and salt.
+        duplicates: when two pictures are near-duplicates.
+        progress: called with (pictures hashed, pictures in all).
+
+    Raises:
+        DatasetError: too few groups to fill every split.
+    """
+    try:
+        pairs = near_pairs(hash_images(root, dataset.images, progress), duplicates.max_hash_distance)
+    except OSError as error:
+        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
+    groups = group_names(dataset.images, pairs)
+    sides = {name: assign(name, split) for name in set(groups)}
+    missing = [side for side in SPLITS if side not in sides.values() and _share(side, split) > 0]
+    if missing:
+        raise DatasetError(
+            f"{root}: {len(sides)} group(s) of images leave {' and '.join(missing)} empty; "
+            "more stores, cameras or scenes are needed (or other fractions in params.yaml: dataset.split)"
+        )
+    images = (replace(i, group=g, split=sides[g]) for i, g in zip(dataset.images, groups, strict=True))
+    return replace(dataset, images=tuple(images))
+
+
+def group_names(images: Sequence[ImageRecord], near: Sequence[tuple[int, int]]) -> list[str]:
+    """Return the group of each image: the first in the alphabet of the keys that near-duplicates join."""
+    keys = [sequence_key(image) for image in images]
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        members[key].append(index)
+    same_key = [(rows[0], row) for rows in members.values() for row in rows[1:]]
+    roots = join_groups(len(images), [*same_key, *near])
+    first: dict[int, str] = {}
+    for root, key in zip(roots, keys, strict=True):
+        first[root] = min(first.get(root, key), key)
+    return [first[root] for root in roots]
+
+
+def sequence_key(image: ImageRecord) -> str:
+    """Return what an image shares with others of its scene: store, else camera, else source sequence.
+
+    A sequence is what Roboflow made of one picture (`NAME.rf.HASH`), or the frames of one film (`NAME_frame_12`);
+    any other picture is a sequence of its own.
+    """
+    if image.store is not None:
+        return f"store:{image.store}"
+    if image.camera is not None:
+        return f"camera:{image.camera}"
+    folder, name = posixpath.split(image.source)
+    stem = posixpath.splitext(name)[0]
+    match = _ROBOFLOW.match(stem) or _FRAME.match(stem)
+    if match is None:
+        return f"source:{image.source}"
+    place = "/".join(part for part in folder.split("/") if part and part.lower() not in _SPLIT_FOLDERS)
+    return f"sequence:{posixpath.join(place, match['source'])}"
+
+
+def assign(group: str, split: SplitParams) -> Split:
+    """Return the split of a group from the SHA-256 of salt and name."""
+    digest = hashlib.sha256(f"{split.salt}\0{group}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    if position < split.test_fraction:
+        return "test"
+    return "val" if position < split.test_fraction + split.val_fraction else "train"
+
+
+def _share(side: Split, split: SplitParams) -> float:
+    shares = {"val": split.val_fraction, "test": split.test_fraction}
+    return shares.get(side, 1 - split.val_fraction - split.test_fraction)
