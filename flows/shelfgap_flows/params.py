@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,9 @@ from shelfgap_datasets.params import DatasetParams, Section, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
 from shelfgap_training.params import ModelParams, TrainParams
+
+
+PARAMS_FILE = "params.yaml"
 
 
 class ParamsError(ShelfgapError):
@@ -50,6 +54,19 @@ def load_params(path: Path) -> Params:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:3]]
         more = f" and {error.error_count() - 3} more" if error.error_count() > 3 else ""
         raise ParamsError(f"{path}: {'; '.join(problems)}{more}") from None
+
+
+def workspace_params(root: Path) -> Params:
+    """Load the params.yaml of a folder, else the defaults that come with the package.
+
+    Raises:
+        ParamsError: see `load_params`.
+    """
+    path = root / PARAMS_FILE
+    if path.exists():
+        return load_params(path)
+    with resources.as_file(resources.files("shelfgap_flows") / "template" / PARAMS_FILE) as template:
+        return load_params(template)
 
 
 def params_hash(*sections: BaseModel) -> str:

@@ -182,6 +182,31 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
     return report
 
 
+def evaluate_bundle(bundle: Path, dataset: Path, split: str, precision: str) -> dict[str, Any]:
+    """Score a bundle at its own thresholds on any dataset directory; returns the evaluation object.
+
+    Args:
+        bundle: directory or `.tar`; its checksums are verified.
+        dataset: dataset directory.
+        split: "test" for its test images, "all" for every image.
+        precision: "int8" or "fp32".
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DatasetError: no dataset, or no usable image in it.
+    """
+    from shelfgap_edge.runtime import Detector
+    from shelfgap_training.evaluate import score_images, summarise
+
+    detector = Detector.load(bundle, precision=precision, threads=os.cpu_count() or 1)
+    loaded = load_dataset(dataset)
+    records = loaded.images if split == "all" else loaded.of_split("test")
+    if not records:
+        raise StageError(f"{dataset}: no image is in the test split; use --split all, or: shelfgap data split")
+    scored = score_images(detector, dataset, records, loaded.annotated_classes)
+    return summarise(scored, detector.manifest.score_thresholds, precision)
+
+
 def bench_stage(workspace: Workspace) -> dict[str, Any]:
     """Measure both models with the edge harness; writes reports/latency.json."""
     from shelfgap_datasets.synthetic.stills import render_still

@@ -1,0 +1,162 @@
+"""`shelfgap data`: import, check, synthesize and split datasets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json, progress_bar
+
+data_app = typer.Typer(help="Import, check, generate and split datasets.", no_args_is_help=True)
+
+
+class SourceFormat(StrEnum):
+    """Annotation formats that can be imported."""
+
+    AUTO = "auto"
+    COCO = "coco"
+    YOLO = "yolo"
+    VOC = "voc"
+    CREATEML = "createml"
+
+
+@data_app.command("import", epilog='Example: shelfgap data import photos --to data --class-map "Empty=gap"')
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of labelled photographs; sets below it are joined.")],
+    to: Annotated[Path, typer.Option(help="Dataset directory to make; an earlier import is replaced.")],
+    format: Annotated[SourceFormat, typer.Option(help="Format of the annotations.")] = SourceFormat.AUTO,
+    class_map: Annotated[
+        str, typer.Option(help='Names of the source and our classes: "Empty Shelf=gap,Half=low".')
+    ] = "",
+    license: Annotated[str | None, typer.Option(help="Licence of the photographs.")] = None,
+    store: Annotated[str | None, typer.Option(help="Key of the store they come from.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse class names that nothing maps.")] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Import labelled photographs (COCO, YOLO, Pascal VOC, CreateML); bad records are set aside."""
+    from shelfgap_datasets.intake.class_names import parse_class_map
+    from shelfgap_datasets.intake.importer import import_source
+
+    from shelfgap_flows.params import workspace_params
+
+    params = workspace_params(workspace).dataset
+    with progress_bar("importing") as progress:
+        report = import_source(
+            source,
+            to,
+            class_aliases=params.class_aliases,
+            format=format.value,
+            class_map=parse_class_map(class_map),
+            license=license or params.license,
+            store=store,
+            strict=strict,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"dataset": str(to), **asdict(report)})
+        return
+    boxes = ", ".join(f"{count} {name}" for name, count in report.boxes.items())
+    print(f"{to}: {report.images} images from {report.format}, boxes: {boxes}")
+    if report.merged:
+        print(f"  {report.merged} pictures were byte for byte another one and were merged")
+    if report.rejected:
+        print(f"  {report.rejected} records left out, see {to}/rejected.jsonl")
+    for warning in report.warnings:
+        print(f"  {warning}")
+
+
+@data_app.command(epilog="Example: shelfgap data check data/dataset")
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Move bad records to rejected.jsonl and keep the rest.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Check every record and picture, and that no scene stands in two splits; exit code 1 if not sound."""
+    from dataclasses import replace
+
+    from shelfgap_datasets.checks import check_dataset
+    from shelfgap_datasets.coco import save_dataset
+
+    from shelfgap_flows.params import workspace_params
+
+    with progress_bar("checking") as progress:
+        report = check_dataset(dataset, workspace_params(workspace).dataset.duplicates, progress)
+    sound = report.passed
+    if quarantine and report.records and report.sound.images:
+        save_dataset(dataset, replace(report.sound, rejections=report.records))
+        sound = not report.leaks
+    if as_json:
+        print_json({"dataset": str(dataset), **report.to_dict(), "quarantined": quarantine})
+    else:
+        boxes = sum(len(image.boxes) for image in report.sound.images)
+        print(f"{dataset}: {len(report.sound.images)} sound images, {boxes} boxes")
+        for bad in report.records:
+            print(f"  {bad.source}: {bad.reason}; {bad.action}")
+        for leak in report.leaks:
+            print(f"  leak: {leak}; run: shelfgap data split {dataset}")
+        for name in report.unlisted:
+            print(f"  images/{name}: no record names it")
+        print("sound" if report.passed else "bad records were set aside" if sound else "not sound")
+    if not sound:
+        raise typer.Exit(1)
+
+
+@data_app.command(epilog="Example: shelfgap data synth data/synthetic --count 360 --seed 7")
+def synth(
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory to make.")],
+    count: Annotated[int | None, typer.Option(min=1, help="Number of stills; else from params.yaml.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed; else from params.yaml.")] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Render pictures of shelves with exact boxes of gaps, low stock and occluders."""
+    from shelfgap_datasets.synthetic.stills import synthesize
+
+    from shelfgap_flows.params import workspace_params
+
+    given = {key: value for key, value in {"count": count, "seed": seed}.items() if value is not None}
+    params = workspace_params(workspace).synth.model_copy(update=given)
+    with progress_bar("rendering") as progress:
+        dataset = synthesize(to, params, progress)
+    boxes = sum(len(image.boxes) for image in dataset.images)
+    if as_json:
+        print_json({"dataset": str(to), "images": len(dataset.images), "boxes": boxes, "seed": params.seed})
+    else:
+        print(f"{to}: {len(dataset.images)} synthetic images, {boxes} boxes, seed {params.seed}")
+
+
+@data_app.command(epilog="Example: shelfgap data split data/dataset")
+def split(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Assign every image to train, val or test by its group; near-duplicates share a group."""
+    from collections import Counter
+
+    from shelfgap_datasets.coco import load_dataset, save_dataset
+    from shelfgap_datasets.schema import SPLITS
+    from shelfgap_datasets.split import split_dataset
+
+    from shelfgap_flows.params import workspace_params
+
+    params = workspace_params(workspace).dataset
+    loaded = load_dataset(dataset)
+    with progress_bar("comparing") as progress:
+        divided = split_dataset(dataset, loaded, params.split, params.duplicates, progress)
+    save_dataset(dataset, divided)
+    counts = Counter(image.split for image in divided.images)
+    groups = len({image.group for image in divided.images})
+    if as_json:
+        print_json({"dataset": str(dataset), "groups": groups, **{side: counts[side] for side in SPLITS}})
+    else:
+        sides = ", ".join(f"{counts[side]} {side}" for side in SPLITS)
+        print(f"{dataset}: {groups} groups; {sides}")

@@ -1,0 +1,47 @@
+"""What every command says and takes alike: results for people or machines, errors, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of standard output.")]
+WorkspaceOption = Annotated[Path, typer.Option(help="Workspace directory, with its params.yaml.")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON."""
+    print(json.dumps(value, allow_nan=False), flush=True)
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line to standard error and exit with 1."""
+    print(f"shelfgap: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; elsewhere nothing.
+
+    Yields:
+        A function to call with (done, in all).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

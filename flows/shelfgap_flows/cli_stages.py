@@ -1,0 +1,182 @@
+"""The stages of dvc.yaml as commands, and pictures of what a bundle finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shelfgap_flows.cli_output import AsJson, WorkspaceOption, fail, print_json
+
+
+class ScoredSplit(StrEnum):
+    """Which images to score."""
+
+    TEST = "test"
+    ALL = "all"
+
+
+class Precision(StrEnum):
+    """Which model of a bundle."""
+
+    INT8 = "int8"
+    FP32 = "fp32"
+
+
+def add_stage_commands(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (train, export, quantize, evaluate, bench, gate, bundle, predict):
+        app.command(epilog=f"Example: {_EXAMPLES[command.__name__]}")(command)
+
+
+_EXAMPLES = {
+    "train": "shelfgap train --workspace runs/store-12",
+    "export": "shelfgap export --json",
+    "quantize": "shelfgap quantize --json",
+    "evaluate": "shelfgap evaluate --bundle release/bundle --dataset data/dataset --split test --json",
+    "bench": "shelfgap bench --json",
+    "gate": "shelfgap gate --workspace runs/store-12",
+    "bundle": "shelfgap bundle",
+    "predict": "shelfgap predict release/bundle shelf.jpg --draw pictures",
+}
+
+
+def train(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Train the detector on data/dataset; an interrupted training goes on from its last epoch."""
+    from shelfgap_flows.settings import Settings
+    from shelfgap_flows.stages import train_stage
+
+    report = train_stage(_workspace(workspace), Settings())
+    _show(
+        report,
+        as_json,
+        f"trained {report['epochs']} epochs on {report['train_images']} images in {report['seconds']:.0f} s "
+        f"({report['device']}), validation AP50 {report['val_ap50']:.3f}, MLflow run {report['mlflow_run_id']}",
+    )
+
+
+def export(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Export the detector to float ONNX and prove that it agrees with torch."""
+    from shelfgap_flows.stages import export_stage
+
+    report = export_stage(_workspace(workspace))
+    parity = report["parity_torch_fp32"]
+    _show(
+        report,
+        as_json,
+        f"{report['parameters']} parameters, {report['macs'] / 1e9:.2f} GMAC; torch to ONNX on "
+        f"{parity['frames']} frames: at most {parity['max_box_px']:.2g} px and {parity['max_score']:.2g} in score",
+    )
+
+
+def quantize(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Quantize the float model to INT8, calibrated on training images."""
+    from shelfgap_flows.stages import quantize_stage
+
+    report = quantize_stage(_workspace(workspace))
+    _show(
+        report,
+        as_json,
+        f"{report['int8_convolutions']} convolutions in INT8, {report['float_convolutions']} left in float, "
+        f"calibrated on {report['calibration_images']} training images",
+    )
+
+
+def evaluate(
+    bundle: Annotated[Path | None, typer.Option(help="Score this bundle instead of the workspace.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Dataset directory to score the bundle on.")] = None,
+    split: Annotated[ScoredSplit, typer.Option(help="Which of its images.")] = ScoredSplit.TEST,
+    precision: Annotated[Precision, typer.Option(help="Which model of the bundle.")] = Precision.INT8,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Score on labelled images through the edge runtime: a bundle, or the models of the workspace."""
+    from shelfgap_flows.stages import evaluate_bundle, evaluate_stage
+
+    if (bundle is None) != (dataset is None):
+        raise typer.BadParameter("--bundle and --dataset go together")
+    if bundle is None or dataset is None:
+        report = evaluate_stage(_workspace(workspace))
+        summary = [_scores(report["test"][name]) for name in ("fp32", "int8")]
+        _show(report, as_json, *summary)
+        return
+    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value)
+    _show(evaluation, as_json, _scores(evaluation))
+
+
+def bench(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Measure the latency of the workspace's models with the edge harness."""
+    from shelfgap_edge.bench.report import to_table
+
+    from shelfgap_flows.stages import bench_stage
+
+    report = bench_stage(_workspace(workspace))
+    _show(report, as_json, to_table(report))
+
+
+def gate(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Judge the evaluation by the floors of params.yaml; exit code 1 if it does not pass."""
+    from shelfgap_flows.stages import gate_stage
+
+    report = gate_stage(_workspace(workspace))
+    _show(report, as_json, f"gate: {report['verdict']}: {report['reason']}")
+    if report["verdict"] != "pass":
+        raise typer.Exit(1)
+
+
+def bundle(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+    """Write release/bundle and release/bundle.tar, if the gate passed."""
+    from shelfgap_flows.stages import bundle_stage
+
+    report = bundle_stage(_workspace(workspace))
+    _show(report, as_json, f"{report['bundle']}: version {report['version']}")
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory or .tar.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    draw: Annotated[Path, typer.Option(metavar="OUTDIR", help="Folder for the pictures with boxes.")],
+    precision: Annotated[Precision, typer.Option(help="Which model of the bundle.")] = Precision.INT8,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what a bundle finds in pictures, for people; a bad picture is reported and the others are done."""
+    from shelfgap_flows.pictures import draw_predictions
+
+    drawn, problems = draw_predictions(bundle, images, draw, precision.value)
+    if as_json:
+        print_json({"drawn": drawn, "problems": problems})
+    else:
+        for entry in drawn:
+            print(f"{entry['picture']}: {len(entry['detections'])} found")
+    for problem in problems:
+        typer.echo(f"shelfgap: {problem['image']}: {problem['reason']}", err=True)
+    if not drawn:
+        fail("no usable image")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _workspace(root: Path) -> Any:
+    from shelfgap_flows.workspace import Workspace
+
+    return Workspace(root.resolve())
+
+
+def _show(report: dict[str, Any], as_json: bool, *lines: str) -> None:
+    show: Callable[[], None] = (lambda: print_json(report)) if as_json else (lambda: print("\n".join(lines)))
+    show()
+
+
+def _scores(evaluation: dict[str, Any]) -> str:
+    def value(name: str) -> str:
+        number = evaluation[name]["value"]
+        return "-" if number is None else f"{number:.3f}"
+
+    return (
+        f"{evaluation['precision_mode']}: AP50 {value('ap50')}, AP50-95 {value('ap50_95')}, "
+        f"precision {value('precision')}, recall {value('recall')}, F1 {value('f1')} "
+        f"({evaluation['images']} images, {evaluation['boxes']} boxes)"
+    )
