@@ -56,10 +56,10 @@ def release(
     from rich.console import Console
     from rich.table import Table
 
-    from shelfgap_flows.release import release_flow
+    from shelfgap_flows.release import run_release
     from shelfgap_flows.summary import summary_rows
 
-    result = release_flow(str(opened.root))
+    result = run_release(opened)
     if as_json:
         print_json(result.to_dict())
     else:

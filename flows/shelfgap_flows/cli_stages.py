@@ -68,7 +68,7 @@ def export(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None
         report,
         as_json,
         f"{report['parameters']} parameters, {report['macs'] / 1e9:.2f} GMAC; torch to ONNX on "
-        f"{parity['frames']} frames: at most {parity['max_box_px']:.2g} px and {parity['max_score']:.2g} in score",
+        f"{parity['images']} frames: at most {parity['max_box_px']:.2g} px and {parity['max_score']:.2g} in score",
     )
 
 

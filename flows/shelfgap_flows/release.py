@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.summary import summary_markdown
@@ -85,6 +87,32 @@ def release_flow(workspace_root: str) -> Release:
     create_markdown_artifact(summary_markdown(release), key="release-summary")
     log.info("verdict %s: %s", release.verdict, release.reason)
     return release
+
+
+def run_release(workspace: Workspace) -> Release:
+    """Run the release flow; a failure of the domain is logged as one line, without a traceback.
+
+    Raises:
+        ShelfgapError: a stage failed.
+    """
+    one_line = _OneLine()
+    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
+    for logger in loggers:
+        logger.addFilter(one_line)
+    try:
+        return release_flow(str(workspace.root))
+    finally:
+        for logger in loggers:
+            logger.removeFilter(one_line)
+
+
+class _OneLine(logging.Filter):
+    """Drops the traceback of errors that a user is meant to read."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], ShelfgapError):
+            record.exc_info = None
+        return True
 
 
 def collect(workspace: Workspace) -> Release:
