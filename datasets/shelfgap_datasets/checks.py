@@ -100,7 +100,10 @@ def _picture_problem(root: Path, record: ImageRecord) -> tuple[str, str] | None:
         return "EXIF rotation is not applied", "import the folder again: shelfgap data import"
     if picture.size != (record.height, record.width):
         height, width = picture.size
-        return f"the record says {record.width}x{record.height}, the picture is {width}x{height}", "correct it"
+        return (
+            f"the record says {record.width}x{record.height}, the picture is {width}x{height}",
+            "correct it",
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not record.sha256:
         return "the record has no sha256", "import the folder again: shelfgap data import"

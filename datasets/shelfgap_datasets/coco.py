@@ -87,9 +87,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
     for row, image in enumerate(raw["images"]):
         problem = _image_problem(image, headers, seen_names)
         if problem:
-            rejections.append(
-                Rejection(f"{where}: images[{row}]", problem, "correct the record, then check again")
-            )
+            rejections.append(Rejection(f"{where}: images[{row}]", problem, "correct the record, then check again"))
             continue
         seen_names.add(image["file_name"])
         optional: dict[str, Any] = {k: str(image[k]) for k in _OPTIONAL_KEYS if image.get(k) is not None}
@@ -136,9 +134,7 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
     The images are not touched: they must already lie in `root/images`.
     """
     categories = [
-        {"id": index + 1, "name": name}
-        for index, name in enumerate(CLASSES)
-        if name in dataset.annotated_classes
+        {"id": index + 1, "name": name} for index, name in enumerate(CLASSES) if name in dataset.annotated_classes
     ]
     category_ids = {c["name"]: c["id"] for c in categories}
     license_ids = {name: i + 1 for i, name in enumerate(sorted({image.license for image in dataset.images}))}
@@ -226,13 +222,7 @@ def is_safe_relative(name: str) -> bool:
     (True, False, False)
     """
     path = PurePosixPath(name)
-    return (
-        bool(name)
-        and "\\" not in name
-        and "\0" not in name
-        and not path.is_absolute()
-        and ".." not in path.parts
-    )
+    return bool(name) and "\\" not in name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
 def _image_problem(image: object, headers: Mapping[int, ImageRecord], names: set[str]) -> str | None:
@@ -246,9 +236,7 @@ def _image_problem(image: object, headers: Mapping[int, ImageRecord], names: set
     if name in names:
         return f"file_name {name!r} stands twice"
     if not all(type(image.get(k)) is int and image[k] > 0 for k in ("width", "height")):
-        return (
-            f"width and height must be positive integers, got {image.get('width')!r}, {image.get('height')!r}"
-        )
+        return f"width and height must be positive integers, got {image.get('width')!r}, {image.get('height')!r}"
     if image.get("split") not in (None, *SPLITS):
         return f"split must be one of {', '.join(SPLITS)}, got {image['split']!r}"
     return None

@@ -52,9 +52,7 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         self.input_size = input_size
         self.transform: TrainTransform | None = None
         self.stream = 0  # seed of this epoch's augmentation
-        scale = [
-            np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records
-        ]
+        scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
         self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(records, scale, strict=True)]
         self.class_ids = [r.class_ids(classes) for r in records]
         self._frames: NDArray[np.uint8] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -31,9 +32,9 @@ def perceptual_hash(image_rgb: NDArray[np.uint8]) -> tuple[int, int]:
     """
     grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(small)[1 : _KEEP + 1, 1 : _KEEP + 1]
+    low = np.asarray(cv2.dct(small)[1 : _KEEP + 1, 1 : _KEEP + 1], np.float32)
     # Mirroring a picture negates every odd horizontal frequency.
-    mirrored = low * np.where(np.arange(1, _KEEP + 1) % 2 == 1, -1, 1)
+    mirrored = low * np.where(np.arange(1, _KEEP + 1) % 2 == 1, -1, 1).astype(np.float32)
     return _pack(low), _pack(mirrored)
 
 
@@ -71,7 +72,7 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> list[tuple[int,
     """
     edges = np.linspace(0, HASH_BITS, max_distance + 2).round().astype(int)
     found: set[tuple[int, int]] = set()
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         bands = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         buckets: dict[int, list[int]] = defaultdict(list)
         for index, band in enumerate(bands[:, 0].tolist()):

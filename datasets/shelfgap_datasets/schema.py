@@ -83,9 +83,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.annotated_classes or len(set(self.annotated_classes)) != len(self.annotated_classes):
-            raise DatasetError(
-                f"annotated_classes must be distinct and not empty, got {self.annotated_classes}"
-            )
+            raise DatasetError(f"annotated_classes must be distinct and not empty, got {self.annotated_classes}")
         unknown = set(self.annotated_classes) - set(CLASSES)
         if unknown:
             raise DatasetError(
@@ -98,9 +96,7 @@ class Dataset:
             seen.add(image.file_name)
             for box in image.boxes:
                 if box.class_name not in self.annotated_classes:
-                    raise DatasetError(
-                        f"{image.file_name}: class {box.class_name!r} is not in annotated_classes"
-                    )
+                    raise DatasetError(f"{image.file_name}: class {box.class_name!r} is not in annotated_classes")
 
     def of_split(self, split: Split) -> tuple[ImageRecord, ...]:
         """Return the images of one split, in their order."""

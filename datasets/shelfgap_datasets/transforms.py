@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shelfgap_datasets.params import AugmentParams
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 _MIN_SIDE_PX = 2.0  # a thinner rest of a box carries no evidence
 

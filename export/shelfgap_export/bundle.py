@@ -125,9 +125,7 @@ def _write_files(
     (draft / MANIFEST_FILE).write_text(manifest.to_json())
     (draft / GATE_FILE).write_text(json.dumps(gate, indent=2) + "\n")
     (draft / CARD_FILE).write_text(model_card(manifest, gate))
-    detectors = {
-        p: Detector(manifest, draft / MODEL_FILES[p], threads=1) for p in PRECISIONS if p in models
-    }
+    detectors = {p: Detector(manifest, draft / MODEL_FILES[p], threads=1) for p in PRECISIONS if p in models}
     golden: list[GoldenFrame] = []
     for index in range(params.golden_frames):
         jpeg = render_still(params.golden_seed, index, 0, GOLDEN_SIZE).jpeg

@@ -67,7 +67,5 @@ def judge(int8: Mapping[str, Any], fp32: Mapping[str, Any], params: GateParams) 
     before, after = value_of(fp32, "ap50"), value_of(int8, "ap50")
     loss = None if before is None or after is None else round(before - after, 6)
     bound = params.max_int8_ap50_loss
-    checks.append(
-        Check("ap50 lost to int8", loss, bound, "at most", loss is not None and loss <= bound)
-    )
+    checks.append(Check("ap50 lost to int8", loss, bound, "at most", loss is not None and loss <= bound))
     return Verdict(tuple(checks))

@@ -16,9 +16,7 @@ def model_card(manifest: Manifest, gate: Mapping[str, Any]) -> str:
             "-" if evaluation[key]["value"] is None else f"{evaluation[key]['value']:.3f}"
             for key in ("ap50", "ap50_95", "precision", "recall", "f1")
         ]
-        rows.append(
-            f"| {precision} | {' | '.join(cells)} | {evaluation['images']} | {evaluation['boxes']} |"
-        )
+        rows.append(f"| {precision} | {' | '.join(cells)} | {evaluation['images']} | {evaluation['boxes']} |")
     thresholds = ", ".join(f"{name} {value:.3f}" for name, value in manifest.score_thresholds.items())
     hashes = "\n".join(f"- {name}: `{value}`" for name, value in sorted(manifest.hashes.items()))
     height, width = manifest.input_size

@@ -7,7 +7,6 @@ that quantization can leave it alone.
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 
@@ -43,7 +42,6 @@ def export_core(model: GapDetector) -> onnx.ModelProto:
     """Trace the folded network and decode: `pixels` float (1, 3, H, W) -> boxes, scores, class ids."""
     height, width = model.params.input_size
     deployed = _Deployed(model).eval()
-    buffer = io.BytesIO()
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -59,8 +57,7 @@ def export_core(model: GapDetector) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    program.save(buffer)
-    core = onnx.load_from_string(buffer.getvalue())
+    core = program.model_proto
     _name_decode_nodes(core)
     return core
 
@@ -78,7 +75,7 @@ def with_float_front_end(core: onnx.ModelProto, input_size: tuple[int, int]) -> 
         helper.make_node("Cast", [_U8_NAME], ["frame_float"], "front/cast", to=TensorProto.FLOAT),
         helper.make_node("Mul", ["frame_float", "front_scale"], [PIXELS_NAME], "front/scale"),
     ]
-    constants.append(numpy_helper.from_array(np.float32(1 / 255), "front_scale"))
+    constants.append(numpy_helper.from_array(np.array(1 / 255, np.float32), "front_scale"))
     return _prepend(model, nodes, constants)
 
 
@@ -130,17 +127,13 @@ def _resize_nodes(input_size: tuple[int, int]) -> tuple[list[onnx.NodeProto], li
     return nodes, constants
 
 
-def _prepend(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]
-) -> onnx.ModelProto:
+def _prepend(model: onnx.ModelProto, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> onnx.ModelProto:
     rest = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *rest])
     model.graph.initializer.extend(constants)
     del model.graph.input[:]
-    model.graph.input.append(
-        helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["height", "width", 3])
-    )
+    model.graph.input.append(helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["height", "width", 3]))
     del model.graph.value_info[:]  # stale after the change; the runtime infers its own
     for node in model.graph.node:  # exporter's notes name source files of the building machine
         del node.metadata_props[:]

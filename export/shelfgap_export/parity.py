@@ -40,9 +40,7 @@ def torch_detections(model: GapDetector, frame: NDArray[np.uint8]) -> Detections
     with torch.no_grad():
         found = decode(model(to_pixels(torch.from_numpy(frame)[None])), model.params.max_detections)
     scale = np.array([width, height, width, height], np.float32)
-    return Detections(
-        found.boxes_xyxy_norm[0].numpy() * scale, found.scores[0].numpy(), found.class_ids[0].numpy()
-    )
+    return Detections(found.boxes_xyxy_norm[0].numpy() * scale, found.scores[0].numpy(), found.class_ids[0].numpy())
 
 
 def compare(reference: Iterable[Detections], candidate: Iterable[Detections], min_score: float) -> Parity:
@@ -90,9 +88,7 @@ def require_parity(
     Raises:
         ParityError: a detection is missing, or off by more than `params` allows.
     """
-    pairs = [
-        (torch_detections(model, frame), detector.detect(frame, score_thresholds=0.0)) for frame in frames
-    ]
+    pairs = [(torch_detections(model, frame), detector.detect(frame, score_thresholds=0.0)) for frame in frames]
     parity = compare([a for a, _ in pairs], [b for _, b in pairs], params.min_score)
     if parity.unmatched or parity.max_box_px > params.max_box_px or parity.max_score > params.max_score:
         raise ParityError(

@@ -45,9 +45,7 @@ class QuantizedCore:
     float_convolutions: int
 
 
-def quantize_core(
-    core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], params: QuantizeParams
-) -> QuantizedCore:
+def quantize_core(core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], params: QuantizeParams) -> QuantizedCore:
     """Quantize the convolutions of a float core to QDQ form, weights per channel; the decode stays float.
 
     Args:
@@ -97,9 +95,7 @@ def quantize_core(
         raise QuantizeError("no calibration image; quantization needs images in the training split")
     kinds = convolution_kinds(quantized)
     if kinds["float"] or not kinds["int8"]:
-        raise QuantizeError(
-            f"expected INT8 convolutions only, got {kinds['int8']} INT8 and {kinds['float']} float"
-        )
+        raise QuantizeError(f"expected INT8 convolutions only, got {kinds['int8']} INT8 and {kinds['float']} float")
     return QuantizedCore(quantized, kinds["int8"], kinds["float"])
 
 

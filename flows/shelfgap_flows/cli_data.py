@@ -122,7 +122,8 @@ def synth(
 
     from shelfgap_flows.params import workspace_params
 
-    given = {key: value for key, value in {"count": count, "seed": seed}.items() if value is not None}
+    wanted: dict[str, int | None] = {"count": count, "seed": seed}
+    given = {key: value for key, value in wanted.items() if value is not None}
     params = workspace_params(workspace).synth.model_copy(update=given)
     with progress_bar("rendering") as progress:
         dataset = synthesize(to, params, progress)

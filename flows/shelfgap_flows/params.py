@@ -14,7 +14,6 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
 from shelfgap_training.params import ModelParams, TrainParams
 
-
 PARAMS_FILE = "params.yaml"
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, ImageOps
 from shelfgap_datasets.frames import read_frame
 from shelfgap_edge.errors import FrameError, ShelfgapError
-from shelfgap_edge.postprocess import to_dicts
 from shelfgap_edge.runtime import Detector
 from shelfgap_training.gallery import draw_detections
 
@@ -56,7 +55,6 @@ def draw_predictions(
         target = folder / f"{name}.jpg"
         picture = draw_detections(pixels, detections, detector.manifest.classes)
         Image.fromarray(picture).save(target, "JPEG", quality=92)
-        found = to_dicts(detections, detector.manifest.classes)
+        found = detections.to_dicts(detector.manifest.classes)
         drawn.append({"image": str(path), "picture": str(target), "detections": found})
     return drawn, problems
-

@@ -130,8 +130,7 @@ def collect(workspace: Workspace) -> Release:
         evaluation=evaluation["test"]["int8"],
         fp32_evaluation=evaluation["test"]["fp32"],
         latency_ms={
-            run["name"]: {key: run["latency_ms"]["total"][key] for key in ("p50", "p90")}
-            for run in latency["runs"]
+            run["name"]: {key: run["latency_ms"]["total"][key] for key in ("p50", "p90")} for run in latency["runs"]
         },
         dataset={
             "source": workspace.params().dataset.source,

@@ -164,9 +164,7 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
         precision: _candidate_detector(workspace, _model(workspace, MODEL_FILES[precision]), classes, size)
         for precision in ("fp32", "int8")
     }
-    val = score_images(
-        detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes
-    )
+    val = score_images(detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
     thresholds = choose_thresholds(val)
     report: dict[str, Any] = {
         "score_thresholds": thresholds,
@@ -174,9 +172,7 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
         "test": {},
     }
     for precision, detector in detectors.items():
-        test = score_images(
-            detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes
-        )
+        test = score_images(detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes)
         report["test"][precision] = summarise(test, thresholds, precision)
     _write_json(workspace.reports / "evaluation.json", report)
     return report
@@ -215,9 +211,7 @@ def bench_stage(workspace: Workspace) -> dict[str, Any]:
 
     params = workspace.params()
     exported = _read_report(workspace, "export.json", "shelfgap export")
-    manifest = _candidate_manifest(
-        workspace, tuple(exported["classes"]), _size(exported["input_size"]), MODEL_FILES
-    )
+    manifest = _candidate_manifest(workspace, tuple(exported["classes"]), _size(exported["input_size"]), MODEL_FILES)
     frames = [
         render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
         for index in range(params.bundle.golden_frames)
@@ -340,22 +334,15 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     size = trained.model.params.input_size
     frames = [load_resized(workspace.dataset / IMAGES_DIR / r.file_name, size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
-    truths = [
-        Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes))
-        for r, s in zip(records, scales, strict=True)
-    ]
+    truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
     folded = trained.model.fold()
     found = [torch_detections(folded, frame) for frame in frames]
-    thresholds = [
-        best_f1_threshold(match_class(truths, found, class_id)) for class_id in range(len(trained.classes))
-    ]
+    thresholds = [best_f1_threshold(match_class(truths, found, class_id)) for class_id in range(len(trained.classes))]
     limits = np.array(thresholds, np.float32)
     pictures = []
     for index in worst_first(truths, found, thresholds)[:12]:
         keep = found[index].scores >= limits[found[index].class_ids]
-        shown = Detections(
-            found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep]
-        )
+        shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
 

@@ -28,7 +28,10 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
         ),
         ("AP50 fp32", points(fp32["ap50"]["value"])),
         ("AP50 INT8", points(int8["ap50"]["value"])),
-        ("precision, recall", f"{points(int8['precision']['value'])}, {points(int8['recall']['value'])} (INT8)"),
+        (
+            "precision, recall",
+            f"{points(int8['precision']['value'])}, {points(int8['recall']['value'])} (INT8)",
+        ),
         ("latency fp32", latency("fp32")),
         ("latency INT8", latency("int8")),
         ("gate", f"{release.verdict}: {release.reason}"),

@@ -1,4 +1,4 @@
-"""A workspace: the directory that holds parameters, stage graph, data, models, reports and stores of one line of work."""
+"""A workspace: the directory that holds parameters, stage graph, data, models, reports and stores of one project."""
 
 from __future__ import annotations
 

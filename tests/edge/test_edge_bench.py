@@ -117,12 +117,8 @@ def test_device_facts_are_json_and_name_the_versions():
 
 def test_a_report_says_why_a_percentile_is_withheld():
     clock = FakeClock()
-    timings = measure(
-        [Pipeline("a", {"work": clock.spend(3)})], [0], min_seconds=0, min_count=100, clock_ns=clock
-    )
-    report = to_report(
-        timings, subject={}, settings={}, device=device_facts(), overhead_us=1.0, peak_memory_mb=None
-    )
+    timings = measure([Pipeline("a", {"work": clock.spend(3)})], [0], min_seconds=0, min_count=100, clock_ns=clock)
+    report = to_report(timings, subject={}, settings={}, device=device_facts(), overhead_us=1.0, peak_memory_mb=None)
     (run,) = report["runs"]
     assert run["latency_ms"]["work"]["p90"] == 3.0
     assert run["latency_ms"]["work"]["p95"] is None

@@ -243,8 +243,6 @@ def test_nothing_is_written(bundle, shelf, tmp_path):
         "assert not written, written\n"
     )
     before = sorted(tmp_path.rglob("*"))
-    done = subprocess.run(
-        [sys.executable, "-c", script, bundle, shelf], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", script, bundle, shelf], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert sorted(tmp_path.rglob("*")) == before

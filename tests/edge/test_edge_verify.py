@@ -102,9 +102,7 @@ def test_expectations_for_a_model_that_is_not_there_are_refused(bundle, reseal):
 
 def test_the_default_model_must_be_there(bundle, reseal):
     (bundle / "model.int8.onnx").unlink()
-    edit_golden(
-        bundle, reseal, lambda c: c.update(frames=[f for f in c["frames"] if f["precision"] == "fp32"])
-    )
+    edit_golden(bundle, reseal, lambda c: c.update(frames=[f for f in c["frames"] if f["precision"] == "fp32"]))
     with pytest.raises(BundleError, match=r"has no model\.int8\.onnx; it offers fp32"):
         verify_bundle(bundle)
 

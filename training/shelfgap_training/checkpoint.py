@@ -68,6 +68,4 @@ def load_detector(path: Path) -> TrainedDetector:
         raise
     except Exception as error:
         raise CheckpointError(f"{path}: not a trained detector ({type(error).__name__}: {error})") from None
-    return TrainedDetector(
-        model.eval(), classes, str(payload["dataset_sha256"]), payload.get("mlflow_run_id")
-    )
+    return TrainedDetector(model.eval(), classes, str(payload["dataset_sha256"]), payload.get("mlflow_run_id"))

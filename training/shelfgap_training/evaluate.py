@@ -80,9 +80,7 @@ def score_images(
             np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4),
             np.array([classes.index(box.class_name) for box in boxes], np.int64),
         )
-        scored.append(
-            (record, truth, Detections(found.boxes_xyxy[known], found.scores[known], ids[known]))
-        )
+        scored.append((record, truth, Detections(found.boxes_xyxy[known], found.scores[known], ids[known])))
     if not scored:
         raise DatasetError(f"{root}: none of the {len(records)} images can be read")
     kept, truths, detections = zip(*scored, strict=True)
@@ -97,9 +95,7 @@ def choose_thresholds(scored: ScoredImages) -> dict[str, float]:
     }
 
 
-def summarise(
-    scored: ScoredImages, score_thresholds: Mapping[str, float], precision_mode: str
-) -> dict[str, Any]:
+def summarise(scored: ScoredImages, score_thresholds: Mapping[str, float], precision_mode: str) -> dict[str, Any]:
     """Return the evaluation object.
 
     Args:
@@ -115,9 +111,7 @@ def summarise(
     """
     ap = average_precision(scored.truths, scored.detections, len(scored.classes))
     points = {
-        name: at_threshold(
-            match_class(scored.truths, scored.detections, class_id), score_thresholds[name]
-        )
+        name: at_threshold(match_class(scored.truths, scored.detections, class_id), score_thresholds[name])
         for class_id, name in enumerate(scored.classes)
     }
     pooled = sum(points.values(), OperatingPoint(0, 0, 0))

@@ -35,24 +35,18 @@ def draw_detections(
     if truth is not None:
         for box in truth.boxes_xyxy:
             _rectangle(canvas, box, _LABELLED, unit)
-    for box, score, class_id in zip(
-        detections.boxes_xyxy, detections.scores, detections.class_ids, strict=True
-    ):
+    for box, score, class_id in zip(detections.boxes_xyxy, detections.scores, detections.class_ids, strict=True):
         name = classes[int(class_id)]
         _rectangle(canvas, box, _FOUND[name], unit)
         text, scale = f"{name} {score:.2f}", 0.32 * unit
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         x, y = int(box[0]), max(int(box[1]), height + 2 * unit)
         cv2.rectangle(canvas, (x, y - height - 2 * unit), (x + width, y), _FOUND[name], -1)
-        cv2.putText(
-            canvas, text, (x, y - unit), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
-        )
+        cv2.putText(canvas, text, (x, y - unit), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return canvas
 
 
-def worst_first(
-    truths: Sequence[Truth], detections: Sequence[Detections], thresholds: Sequence[float]
-) -> list[int]:
+def worst_first(truths: Sequence[Truth], detections: Sequence[Detections], thresholds: Sequence[float]) -> list[int]:
     """Order images by their number of misses and false alarms at the thresholds (one a class), worst first."""
     mistakes = []
     for truth, found in zip(truths, detections, strict=True):
@@ -64,9 +58,7 @@ def worst_first(
     return sorted(range(len(mistakes)), key=lambda i: -mistakes[i])
 
 
-def contact_sheet(
-    pictures: Sequence[NDArray[np.uint8]], columns: int, cell: tuple[int, int]
-) -> NDArray[np.uint8]:
+def contact_sheet(pictures: Sequence[NDArray[np.uint8]], columns: int, cell: tuple[int, int]) -> NDArray[np.uint8]:
     """Lay pictures out in rows, each fitted into a `cell` of (height, width) pixels on a dark ground."""
     height, width = cell
     rows = max(1, -(-len(pictures) // columns))
@@ -80,8 +72,6 @@ def contact_sheet(
     return sheet
 
 
-def _rectangle(
-    canvas: NDArray[np.uint8], box: NDArray[np.float32], colour: tuple[int, int, int], line_px: int
-) -> None:
+def _rectangle(canvas: NDArray[np.uint8], box: NDArray[np.float32], colour: tuple[int, int, int], line_px: int) -> None:
     x1, y1, x2, y2 = (round(float(v)) for v in box)
     cv2.rectangle(canvas, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, line_px)

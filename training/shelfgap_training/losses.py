@@ -106,7 +106,5 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
     intersection = width * height
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
-    hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (
-        torch.maximum(ay2, by2) - torch.minimum(ay1, by1)
-    )
+    hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
     return intersection / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)

@@ -32,9 +32,7 @@ class AveragePrecision:
     by_class: Mapping[int, tuple[float, float]]  # class id -> (ap50, ap50_95)
 
 
-def average_precision(
-    truths: Sequence[Truth], detections: Sequence[Detections], num_classes: int
-) -> AveragePrecision:
+def average_precision(truths: Sequence[Truth], detections: Sequence[Detections], num_classes: int) -> AveragePrecision:
     """Compute COCO AP at IoU 0.5 and over 0.5:0.05:0.95, the mean over classes that have boxes.
 
     Args:
@@ -193,7 +191,5 @@ def _coco_results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
             "score": float(score),
         }
         for image_id, found in enumerate(detections, start=1)
-        for box, score, class_id in zip(
-            found.boxes_xyxy.astype(float), found.scores, found.class_ids, strict=True
-        )
+        for box, score, class_id in zip(found.boxes_xyxy.astype(float), found.scores, found.class_ids, strict=True)
     ]

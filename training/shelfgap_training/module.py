@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from shelfgap_datasets.datamodule import Batch
 from shelfgap_edge.postprocess import Detections
 from torch import Tensor
@@ -37,8 +38,9 @@ class DetectorModule(pl.LightningModule):
         self.params = train_params
         self.num_classes = num_classes
         self.total_steps = total_steps
-        self.model = GapDetector(model_params, num_classes).to(memory_format=torch.channels_last)
-        decay = get_ema_multi_avg_fn(train_params.ema_decay)
+        self.model = GapDetector(model_params, num_classes)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decay = get_ema_multi_avg_fn(train_params.ema_decay)  # type: ignore[no-untyped-call]
         self.ema = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
         self._truths: list[Truth] = []
         self._found: list[Detections] = []
@@ -100,7 +102,7 @@ class DetectorModule(pl.LightningModule):
         self._truths.clear()
         self._found.clear()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, linear warm-up, cosine decay; no weight decay on biases and norms."""
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]

@@ -17,8 +17,8 @@ from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.errors import ShelfgapError
 
-from shelfgap_training.module import DetectorModule
 from shelfgap_training.model import GapDetector
+from shelfgap_training.module import DetectorModule
 from shelfgap_training.params import ModelParams, TrainParams
 from shelfgap_training.progress import TrainingProgress
 
@@ -40,7 +40,7 @@ class TrainResult:
     device: str
 
 
-class TrainingInterrupted(ShelfgapError):
+class TrainingInterruptedError(ShelfgapError):
     """The training was stopped before its last epoch; it resumes from there."""
 
 
@@ -67,7 +67,7 @@ def train(
 
     Raises:
         DatasetError: no training or no validation images.
-        TrainingInterrupted: Ctrl-C or `should_stop`; the last finished epoch is kept.
+        TrainingInterruptedError: Ctrl-C or `should_stop`; the last finished epoch is kept.
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
     _quieten()
@@ -114,7 +114,7 @@ def train(
     try:
         trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=False)
     except SystemExit:  # what Lightning makes of Ctrl-C
-        raise TrainingInterrupted(_interrupted(trainer)) from None
+        raise TrainingInterruptedError(_interrupted(trainer)) from None
     validated = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     return TrainResult(
         model=module.averaged_model(),
@@ -137,7 +137,7 @@ class _StopWhen(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
         if self._should_stop is not None and self._should_stop():
-            raise TrainingInterrupted(_interrupted(trainer))
+            raise TrainingInterruptedError(_interrupted(trainer))
 
 
 def _interrupted(trainer: pl.Trainer) -> str:

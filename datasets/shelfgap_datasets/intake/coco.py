@@ -25,8 +25,6 @@ from shelfgap_datasets.intake.model import (
 )
 from shelfgap_datasets.intake.tree import SourceTree, core
 
-_PLACE_KEYS = ("store", "camera", "section", "captured_at")
-
 
 def is_coco(document: object) -> bool:
     """Say whether a parsed JSON file is meant as COCO detection data."""
@@ -68,14 +66,16 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
             if picture is None:
                 reading.reject(where, problem, "put the picture where file_name says, or remove the record")
                 continue
-            places = {key: as_label(image[key]) for key in _PLACE_KEYS if image.get(key) is not None}
             reading.images.append(
                 SourceImage(
                     picture=picture,
                     boxes=tuple(boxes.pop(image_id, ())),
                     stated_size=as_size(image.get("height"), image.get("width")),
                     license=_license(image.get("license"), licenses),
-                    **places,
+                    store=as_label(image.get("store")),
+                    camera=as_label(image.get("camera")),
+                    section=as_label(image.get("section")),
+                    captured_at=as_label(image.get("captured_at")),
                 )
             )
         for image_id, orphans in boxes.items():
@@ -159,7 +159,7 @@ def _license_names(document: Mapping[str, Any]) -> dict[int | str, str]:
 def _license(value: object, names: Mapping[int | str, str]) -> str | None:
     """Return the licence of an image: by id, as our own contract's name, or the only one of the file."""
     key = _key(value)
-    if key in names:
+    if key is not None and key in names:
         return names[key]
     if isinstance(key, str):
         return as_label(key)

@@ -47,9 +47,7 @@ def read_createml(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
                     "add the picture, or remove the entry",
                 )
                 continue
-            reading.images.append(
-                SourceImage(picture=picture, boxes=tuple(_boxes(where, boxes, reading)))
-            )
+            reading.images.append(SourceImage(picture=picture, boxes=tuple(_boxes(where, boxes, reading))))
     return reading
 
 
@@ -66,9 +64,7 @@ def _boxes(where_entry: str, rows: list[Any], reading: Reading) -> list[SourceBo
             reading.reject(where, "coordinates must give the numbers x, y, width, height", FIX_BOX)
         else:
             reading.name_class(label)
-            boxes.append(
-                SourceBox(label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), where)
-            )
+            boxes.append(SourceBox(label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), where))
     return boxes
 
 

@@ -264,7 +264,10 @@ def _union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
     added = []
     for box in second:
         rivals = [other.xyxy for other in first if other.class_name == box.class_name]
-        if not rivals or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < _SAME_BOX_IOU:
+        if (
+            not rivals
+            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < _SAME_BOX_IOU
+        ):
             added.append(box)
     return (*first, *added)
 
@@ -321,6 +324,5 @@ def _refuse_target(source: Path, to: Path) -> None:
     except DatasetError:
         raise DatasetError(f"{to}: not empty and no earlier import; choose another folder") from None
     raise DatasetError(
-        f"{to}: holds a dataset that was not imported ({ANNOTATIONS_FILE} without {IMPORT_FILE}); "
-        "choose another folder"
+        f"{to}: holds a dataset that was not imported ({ANNOTATIONS_FILE} without {IMPORT_FILE}); choose another folder"
     )

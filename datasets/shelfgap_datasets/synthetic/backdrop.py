@@ -41,9 +41,7 @@ def paint_backdrop(fixture: Fixture, camera: Camera) -> NDArray[np.uint8]:
     below = np.clip((ceiling_y - y) / np.float32(0.22), 0, 1)
     lit = 1 - depth * np.float32(fixture.style.gloom) * (np.float32(1) - np.float32(0.45) * below)
     panel, board = fixture.style.panel_rgb, fixture.style.board_rgb
-    gain = np.where(
-        hit == on_board, lit, np.where(hit == on_wall, lit * np.float32(0.8), np.float32(0.34) * lit)
-    )
+    gain = np.where(hit == on_board, lit, np.where(hit == on_wall, lit * np.float32(0.8), np.float32(0.34) * lit))
     within = (x0 > fixture.bays_m[0]) & (x0 < fixture.bays_m[-1])
     base = np.float32(fixture.boards_m[0] - fixture.rail_m)
     inside = within & (y0 > base) & ~((hit == behind) & (y > fixture.top_m))
@@ -61,9 +59,7 @@ def paint_backdrop(fixture: Fixture, camera: Camera) -> NDArray[np.uint8]:
     outside = ~(inside | kick)
     if outside.any():
         rows, columns = np.nonzero(outside)
-        picture[rows, columns] = _surroundings(
-            fixture, camera, dx[outside], dy[outside], dz[outside], rows, columns
-        )
+        picture[rows, columns] = _surroundings(fixture, camera, dx[outside], dy[outside], dz[outside], rows, columns)
     return picture
 
 
@@ -126,9 +122,7 @@ def _panel_pattern(fixture: Fixture, x: Array, y: Array, pixel_m: Array) -> Arra
     bay_m = fixture.bays_m[1] - fixture.bays_m[0]
     upright = cover(to_line(x - np.float32(fixture.bays_m[0]), bay_m), _UPRIGHT_M / 2)
     slots = cover(to_line(y, 0.05), 0.012) * cover(to_line(x - np.float32(fixture.bays_m[0]), bay_m), 0.005)
-    result: Array = (gain * (1 - upright) + upright * (np.float32(0.8) - np.float32(0.5) * slots)).astype(
-        np.float32
-    )
+    result: Array = (gain * (1 - upright) + upright * (np.float32(0.8) - np.float32(0.5) * slots)).astype(np.float32)
     return result
 
 
@@ -150,9 +144,7 @@ def _surroundings(
     height, width = camera.size
     rng = np.random.default_rng(fixture.style.seed)
     far = rng.uniform(40, 200, (6, 9, 3)).astype(np.float32)
-    colours = cv2.resize(far, (48, 36), interpolation=cv2.INTER_LINEAR)[
-        rows * 36 // height, columns * 48 // width
-    ]
+    colours = cv2.resize(far, (48, 36), interpolation=cv2.INTER_LINEAR)[rows * 36 // height, columns * 48 // width]
 
     def to_line(value: Array) -> Array:
         result: Array = np.abs(value - np.rint(value))

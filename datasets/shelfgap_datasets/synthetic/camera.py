@@ -109,9 +109,7 @@ def aim(
     Returns:
         Position (3,) and rotation (3, 3), see `Camera`.
     """
-    back = np.array(
-        [np.sin(yaw) * np.cos(elevation), np.sin(elevation), np.cos(yaw) * np.cos(elevation)], np.float64
-    )
+    back = np.array([np.sin(yaw) * np.cos(elevation), np.sin(elevation), np.cos(yaw) * np.cos(elevation)], np.float64)
     position = np.array(target) + distance_m * back
     forward = -back
     right = np.cross(forward, [0.0, 1.0, 0.0])

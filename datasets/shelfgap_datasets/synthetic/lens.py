@@ -105,9 +105,7 @@ def _glare(picture: NDArray[np.float32], rng: np.random.Generator) -> None:
         rows, columns = np.mgrid[0:24, 0:32].astype(np.float32)
         spot = np.exp(-(((columns - x) / wide) ** 2) - ((rows - y) / high) ** 2)
         spot = (spot * rng.uniform(40, 190)).astype(np.float32)
-        picture += _enlarge(cv2.resize(spot, (128, 96), interpolation=cv2.INTER_CUBIC), picture.shape[:2])[
-            ..., None
-        ]
+        picture += _enlarge(cv2.resize(spot, (128, 96), interpolation=cv2.INTER_CUBIC), picture.shape[:2])[..., None]
 
 
 def _blur(image: Image, rng: np.random.Generator) -> Image:

@@ -205,9 +205,7 @@ def _arm(layer: Image, rng: np.random.Generator) -> None:
         tip = root + along * thick * (0.75 - abs(finger)) + across * finger * thick * 0.5
         _stroke(layer, [at(root), at(tip)], [0.17 * thick, 0.12 * thick], skin)
     thumb = wrist + along * 0.4 * thick + across * 0.3 * thick
-    _stroke(
-        layer, [at(thumb), at(thumb + (along + across) * 0.35 * thick)], [0.2 * thick, 0.14 * thick], skin
-    )
+    _stroke(layer, [at(thumb), at(thumb + (along + across) * 0.35 * thick)], [0.2 * thick, 0.14 * thick], skin)
     cuff = bend + (wrist - bend) * rng.uniform(-0.2, 0.8)
     _stroke(layer, [at(origin), at(bend), at(cuff)], [1.35 * thick, 0.95 * thick, 0.8 * thick], sleeve)
 

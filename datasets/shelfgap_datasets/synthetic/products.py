@@ -128,9 +128,7 @@ def draw_brand(rng: np.random.Generator, kind: Kind, clearance_m: float, tone: s
     if kind == "box" and rng.random() < 0.2:
         aspect = rng.uniform(1.6, 3.2)
     profile = str(rng.choice(["soda", "shampoo", "jug"])) if kind == "bottle" else kind
-    return Brand(
-        kind, int(rng.integers(2**31)), _colour(rng, tone), profile, clearance_m * fill, layers, aspect
-    )
+    return Brand(kind, int(rng.integers(2**31)), _colour(rng, tone), profile, clearance_m * fill, layers, aspect)
 
 
 def draw_product(rng: np.random.Generator, brand: Brand, px_per_m: float) -> Product:
@@ -206,9 +204,7 @@ def _print_face(
     layout = design.random(8)
     if layout[0] < 0.45:  # band
         top = design.uniform(0, 0.7)
-        cv2.rectangle(
-            face, (0, int(top * rows)), (columns, int((top + design.uniform(0.15, 0.4)) * rows)), accent, -1
-        )
+        cv2.rectangle(face, (0, int(top * rows)), (columns, int((top + design.uniform(0.15, 0.4)) * rows)), accent, -1)
     if layout[1] < 0.35:  # slanted or curved field
         slant = [int(v * rows) for v in design.uniform(0.3, 1, 2)]
         cv2.fillPoly(
@@ -239,9 +235,7 @@ def _print_face(
         for _ in range(int(design.integers(3, 8))):
             px, py = cx + design.normal(0, 0.15) * columns, cy + design.normal(0, 0.06) * rows
             radius = max(1, int(design.uniform(0.06, 0.17) * columns))
-            cv2.circle(
-                face, (int(px), int(py)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA
-            )
+            cv2.circle(face, (int(px), int(py)), radius, _shade(food, design.uniform(0.6, 1.35)), -1, cv2.LINE_AA)
             cv2.circle(
                 face,
                 (int(px - radius / 3), int(py - radius / 3)),
@@ -254,9 +248,7 @@ def _print_face(
     if layout[5] < 0.45:  # a plate under the logo
         half = int(design.uniform(0.1, 0.18) * rows)
         plate = second if design.random() < 0.5 else (250, 250, 248)
-        cv2.ellipse(
-            face, (columns // 2, int(logo_y)), (int(0.46 * columns), half), 0, 0, 360, plate, -1, cv2.LINE_AA
-        )
+        cv2.ellipse(face, (columns // 2, int(logo_y)), (int(0.46 * columns), half), 0, 0, 360, plate, -1, cv2.LINE_AA)
         ink = (25, 25, 60) if sum(plate) > 380 else (245, 245, 240)
     if layout[6] < 0.9:
         _logo(face, design, logo_y, ink if layout[6] < 0.6 else second)
@@ -281,9 +273,7 @@ def _print_face(
 def _logo(face: Image, rng: np.random.Generator, centre_y: float, ink: Colour) -> None:
     rows, columns = face.shape[:2]
     consonants, vowels = "BCDFGKLMNPRSTVZ", "AEIOU"
-    word = "".join(
-        rng.choice(list(consonants)) + rng.choice(list(vowels)) for _ in range(int(rng.integers(1, 4)))
-    )
+    word = "".join(rng.choice(list(consonants)) + rng.choice(list(vowels)) for _ in range(int(rng.integers(1, 4))))
     word = word if rng.random() < 0.5 else word + str(rng.choice(list(consonants)))
     font = int(rng.choice(_FONTS))
     (text_width, text_height), _ = cv2.getTextSize(word, font, 1.0, 2)

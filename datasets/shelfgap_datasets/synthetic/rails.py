@@ -84,9 +84,7 @@ def _paint_label(strip: Image, corner: tuple[int, int], size: tuple[int, int], c
     if high >= 9:
         scale = min(0.42 * high / 21, 0.6 * wide / 62)
         origin = (x + wide // 3, y + high * 5 // 6)
-        cv2.putText(
-            strip, digits, origin, cv2.FONT_HERSHEY_DUPLEX, scale, ink, max(1, round(2 * scale)), cv2.LINE_AA
-        )
+        cv2.putText(strip, digits, origin, cv2.FONT_HERSHEY_DUPLEX, scale, ink, max(1, round(2 * scale)), cv2.LINE_AA)
     else:
         pale = tuple((i + c) // 2 for i, c in zip(ink, (*colour, 255), strict=True))
         cv2.rectangle(strip, (x + wide // 2, y + high // 2), (x + wide - wide // 6, y + high - 2), pale, -1)
@@ -103,9 +101,7 @@ def _paint_wire(image: Image, fixture: Fixture, camera: Camera, shelf: int) -> N
     feet = np.stack([x, np.full_like(x, board), np.zeros_like(x)], -1).astype(np.float32)
     heads = feet + np.array([0, height, 0], np.float32)
     colour = (205, 207, 210)
-    low, high = (
-        np.round(np.clip(camera.project(p) - 0.5, -9000, 9000) * 16).astype(np.int32) for p in (feet, heads)
-    )
+    low, high = (np.round(np.clip(camera.project(p) - 0.5, -9000, 9000) * 16).astype(np.int32) for p in (feet, heads))
     for foot, head in zip(low, high, strict=True):
         cv2.line(image, tuple(foot.tolist()), tuple(head.tolist()), colour, 1, cv2.LINE_AA, shift=4)
     cv2.polylines(image, [high.reshape(-1, 1, 2)], False, colour, 1, cv2.LINE_AA, shift=4)

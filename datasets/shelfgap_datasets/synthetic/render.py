@@ -50,9 +50,7 @@ def paint_scene(fixture: Fixture, stock: Stock, camera: Camera, rng: np.random.G
     for shelf in range(len(fixture.boards_m)):
         facings = [(f, i) for i, f in enumerate(fixture.facings) if f.shelf == shelf]
         if not fixture.walls:
-            _paint_cell(
-                image, desk, fixture, stock, camera, rng, facings, (fixture.bays_m[0], fixture.bays_m[-1])
-            )
+            _paint_cell(image, desk, fixture, stock, camera, rng, facings, (fixture.bays_m[0], fixture.bays_m[-1]))
             continue
         for bay in range(len(fixture.bays_m) - 1):
             members = [(f, i) for f, i in facings if f.bay == bay]

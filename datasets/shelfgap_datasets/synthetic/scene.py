@@ -170,9 +170,7 @@ def draw_stock(rng: np.random.Generator, fixture: Fixture, camera: Camera) -> St
         emptied = _stretch(facings, width_norm, seed, 0.1 * rng.lognormal(0, 0.6), same_run=True)
         room = fixture.depth_m - facings[seed].product.depth_m
         if room > _LEAST_SETBACK * fixture.depth_m:
-            setback[emptied] = (
-                rng.uniform(_LEAST_SETBACK, min(0.75, room / fixture.depth_m)) * fixture.depth_m
-            )
+            setback[emptied] = rng.uniform(_LEAST_SETBACK, min(0.75, room / fixture.depth_m)) * fixture.depth_m
     ravaged = rng.random() < 0.06
     for _ in range(int(rng.integers(10, 16)) if ravaged else 1 + int(rng.poisson(rng.gamma(1.1, 3.7)))):
         seed = int(rng.choice(candidates))
@@ -308,11 +306,7 @@ def _fill(rng: np.random.Generator, fixture: Fixture, px_per_m: float) -> tuple[
         brands = []
         for _ in range(int(rng.integers(2, 6))):
             kind: Kind = favourite if rng.random() < 0.55 else KINDS[int(rng.integers(len(KINDS)))]
-            tone = (
-                scene_tone
-                if rng.random() < 0.6
-                else str(rng.choice(["any", "dark", "white"], p=[0.84, 0.1, 0.06]))
-            )
+            tone = scene_tone if rng.random() < 0.6 else str(rng.choice(["any", "dark", "white"], p=[0.84, 0.1, 0.06]))
             brands.append(draw_brand(rng, kind, clearance, tone))
         for bay in range(len(fixture.bays_m) - 1):
             start, end = (fixture.bays_m[bay] + PANEL_M / 2, fixture.bays_m[bay + 1] - PANEL_M / 2)
@@ -358,9 +352,7 @@ def _draw_slots(
 
 def _draw_style(rng: np.random.Generator) -> Style:
     panel = PANELS[int(rng.choice(len(PANELS), p=[0.3, 0.25, 0.12, 0.2, 0.13]))]
-    grey = (
-        rng.uniform(25, 60) if panel == "dark" else rng.choice([rng.uniform(190, 240), rng.uniform(80, 170)])
-    )
+    grey = rng.uniform(25, 60) if panel == "dark" else rng.choice([rng.uniform(190, 240), rng.uniform(80, 170)])
     warmth = rng.uniform(-6, 16)
 
     def tint(value: float, by: float) -> Colour:
@@ -376,9 +368,7 @@ def _draw_style(rng: np.random.Generator) -> Style:
         (60, 130, 70),
     ]
     labels: list[Colour] = [(250, 250, 246), (252, 226, 70), (250, 245, 215), (255, 255, 255)]
-    board = float(
-        rng.choice([rng.uniform(195, 240), rng.uniform(110, 180), rng.uniform(35, 70)], p=[0.6, 0.28, 0.12])
-    )
+    board = float(rng.choice([rng.uniform(195, 240), rng.uniform(110, 180), rng.uniform(35, 70)], p=[0.6, 0.28, 0.12]))
     return Style(
         panel=panel,
         panel_rgb=tint(float(grey), warmth),

@@ -58,9 +58,7 @@ def render_still(seed: int, scene: int, view: int, size: tuple[int, int]) -> Sti
     """
     place = _scene(seed, scene, size)
     # One stream for each concern: a change in how light is drawn leaves stock and labels as they were.
-    stock_rng, pose_rng, paint_rng, occluder_rng, light_rng = np.random.default_rng(
-        (seed, scene, 1 + view)
-    ).spawn(5)
+    stock_rng, pose_rng, paint_rng, occluder_rng, light_rng = np.random.default_rng((seed, scene, 1 + view)).spawn(5)
     camera = nudge(pose_rng, place.camera)
     stock = draw_stock(stock_rng, place.fixture, camera)
     image = bend(paint_scene(place.fixture, stock, camera, paint_rng), camera)
@@ -122,9 +120,7 @@ def _render_scenes(folder: Path, params: SynthParams, workers: int | None) -> It
         return
     # A forked child would inherit locks of OpenCV's thread pool; a spawned one starts clean.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             yield from pool.map(_render_scene, jobs)
         except BaseException:
@@ -166,13 +162,9 @@ def _refuse_foreign(root: Path) -> None:
         return
     try:
         ours = all(
-            i.license == LICENSE and (i.store or "").startswith(_STORE_PREFIX)
-            for i in load_dataset(root).images
+            i.license == LICENSE and (i.store or "").startswith(_STORE_PREFIX) for i in load_dataset(root).images
         )
     except DatasetError:
         ours = False
     if not ours:
-        raise DatasetError(
-            f"{root}: not empty and not a synthetic dataset; choose another folder or remove this one"
-        )
-
+        raise DatasetError(f"{root}: not empty and not a synthetic dataset; choose another folder or remove this one")

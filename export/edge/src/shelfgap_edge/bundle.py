@@ -54,9 +54,7 @@ def read_bundle(bundle: Path, *, max_bytes: int = MAX_BUNDLE_BYTES) -> dict[str,
             files[name] = content
             total += len(content)
             if total > max_bytes or len(files) > _MAX_FILES:
-                raise BundleError(
-                    f"{bundle}: too large, a bundle has at most {max_bytes} bytes in {_MAX_FILES} files"
-                )
+                raise BundleError(f"{bundle}: too large, a bundle has at most {max_bytes} bytes in {_MAX_FILES} files")
     except (OSError, tarfile.TarError) as error:
         raise BundleError(f"{bundle}: cannot be read ({error})") from None
     if not files:

@@ -138,9 +138,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="shelfgap-edge", description="Find gaps on shelves, on the device.", allow_abbrev=False
-    )
+    parser = _Parser(prog="shelfgap-edge", description="Find gaps on shelves, on the device.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], about: str, example: str) -> _Parser:
@@ -177,15 +175,11 @@ def _parser() -> argparse.ArgumentParser:
         "Measure the latency of a bundle's models on this machine.",
         "shelfgap-edge bench bundle.tar --min-seconds 30 --frames shelf-1.jpg shelf-2.jpg",
     )
-    sub.add_argument(
-        "--frames", type=Path, nargs="+", metavar="IMAGE", help="JPEG files (default: golden frames)"
-    )
+    sub.add_argument("--frames", type=Path, nargs="+", metavar="IMAGE", help="JPEG files (default: golden frames)")
     sub.add_argument(
         "--min-seconds", type=_seconds, default=10.0, metavar="S", help="measure each at least so long (10)"
     )
-    sub.add_argument(
-        "--min-count", type=_count, default=200, metavar="N", help="measure each at least so often (200)"
-    )
+    sub.add_argument("--min-count", type=_count, default=200, metavar="N", help="measure each at least so often (200)")
     sub.add_argument("--threads", type=_count, default=1, metavar="T", help="threads in an operator (1)")
     sub = add(
         "verify",

@@ -99,8 +99,7 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
     known_major = FORMAT_VERSION.partition(".")[0]
     if not isinstance(version, str) or version.partition(".")[0] != known_major:
         raise BundleError(
-            f"{where}: format_version {version!r} is not known here (expected {known_major}.x); "
-            "upgrade shelfgap-edge"
+            f"{where}: format_version {version!r} is not known here (expected {known_major}.x); upgrade shelfgap-edge"
         )
     fields = Manifest.__dataclass_fields__
     missing = sorted(fields.keys() - raw.keys())

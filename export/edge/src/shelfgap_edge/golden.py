@@ -87,9 +87,7 @@ class GoldenResult:
         return asdict(self)
 
 
-def golden_frame(
-    detector: Detector, jpeg: bytes, *, file: str, precision: str, tolerance: Tolerance
-) -> GoldenFrame:
+def golden_frame(detector: Detector, jpeg: bytes, *, file: str, precision: str, tolerance: Tolerance) -> GoldenFrame:
     """Record what a detector finds in a frame now, as what devices must find later.
 
     Args:
@@ -131,9 +129,7 @@ def parse_golden(files: Files, where: str) -> tuple[GoldenFrame, ...]:
         raise BundleError(f"{where}: not valid JSON ({error})") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{where}: schema_version {version!r} is not known here (expected {SCHEMA_VERSION})"
-        )
+        raise BundleError(f"{where}: schema_version {version!r} is not known here (expected {SCHEMA_VERSION})")
     entries = raw.get("frames")
     if not isinstance(entries, list) or not entries:
         raise BundleError(f"{where}: frames must be a list that is not empty")

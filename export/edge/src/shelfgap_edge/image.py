@@ -65,9 +65,7 @@ def decode_jpeg(
         raise FrameError(f"the JPEG has {len(data)} bytes, at most {max_body_bytes} are accepted")
     height, width = _read_header(data)
     if height * width > max_pixels:
-        raise FrameError(
-            f"the JPEG has {width}x{height} pixels, at most {max_pixels / 1e6:g} megapixels are accepted"
-        )
+        raise FrameError(f"the JPEG has {width}x{height} pixels, at most {max_pixels / 1e6:g} megapixels are accepted")
     if data.count(b"\xff\xda") > _MAX_SCANS:
         raise FrameError(f"the JPEG has more than {_MAX_SCANS} scans; save it again as a baseline JPEG")
     turn = exif.orientation(data)

@@ -88,9 +88,7 @@ class Detector:
         return cls.from_files(files, str(path), precision=precision, threads=threads)
 
     @classmethod
-    def from_files(
-        cls, files: Files, where: str, *, precision: str | None = None, threads: int = 1
-    ) -> Detector:
+    def from_files(cls, files: Files, where: str, *, precision: str | None = None, threads: int = 1) -> Detector:
         """Load a detector from the files of a bundle in memory, which the caller has verified.
 
         Raises:
@@ -102,9 +100,7 @@ class Detector:
             raise BundleError(f"{where}: precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
         name = MODEL_FILES[precision]
         if name not in files:
-            raise BundleError(
-                f"{where}: has no {name}; it offers {' and '.join(precisions_of(files)) or 'none'}"
-            )
+            raise BundleError(f"{where}: has no {name}; it offers {' and '.join(precisions_of(files)) or 'none'}")
         try:
             return cls(manifest, files[name], threads=threads)
         except BundleError as error:
@@ -168,9 +164,7 @@ class Detector:
         """Apply thresholds and put the boxes into pixels of the displayed frame."""
         thresholds = self._default_thresholds
         if score_thresholds is not None:
-            thresholds = thresholds_by_class(
-                self.manifest.classes, score_thresholds, self.manifest.score_thresholds
-            )
+            thresholds = thresholds_by_class(self.manifest.classes, score_thresholds, self.manifest.score_thresholds)
         return to_detections(
             candidates.boxes_xyxy_norm,
             candidates.scores,
@@ -213,17 +207,13 @@ def _open_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # see infer
-        raise BundleError(
-            f"not a model that onnxruntime {ort.__version__} runs: {_first_line(error)}"
-        ) from None
+        raise BundleError(f"not a model that onnxruntime {ort.__version__} runs: {_first_line(error)}") from None
 
 
 def _check_signature(session: ort.InferenceSession) -> None:
     inputs, outputs = session.get_inputs(), {output.name: output for output in session.get_outputs()}
     if [value.name for value in inputs] != [INPUT_NAME]:
-        raise BundleError(
-            f"the model must have one input {INPUT_NAME!r}, got {[value.name for value in inputs]}"
-        )
+        raise BundleError(f"the model must have one input {INPUT_NAME!r}, got {[value.name for value in inputs]}")
     shape = inputs[0].shape
     any_size = len(shape) == 3 and shape[2] == 3 and not any(isinstance(n, int) for n in shape[:2])
     if inputs[0].type != "tensor(uint8)" or not any_size:
@@ -236,9 +226,7 @@ def _check_signature(session: ort.InferenceSession) -> None:
             raise BundleError(f"the model has no output {name!r}, it has {sorted(outputs)}")
         output = outputs[name]
         if output.type != kind or len(output.shape) != rank:
-            raise BundleError(
-                f"the output {name!r} must be {kind} of rank {rank}, got {output.type} {output.shape}"
-            )
+            raise BundleError(f"the output {name!r} must be {kind} of rank {rank}, got {output.type} {output.shape}")
 
 
 def _first_line(error: Exception) -> str:

@@ -84,9 +84,7 @@ def verify_bundle(bundle: Path, public_key: Path | None = None) -> VerifyReport:
     results = []
     for frame in frames:
         if frame.precision not in detectors:
-            raise BundleError(
-                f"{where}: {GOLDEN_FILE}: {frame.file} is for {frame.precision}, which has no model"
-            )
+            raise BundleError(f"{where}: {GOLDEN_FILE}: {frame.file} is for {frame.precision}, which has no model")
         unknown = {item["class"] for item in frame.detections} - set(manifest.classes)
         if unknown:
             raise BundleError(f"{where}: {GOLDEN_FILE}: {frame.file}: no class {', '.join(sorted(unknown))}")

@@ -81,8 +81,7 @@ def to_table(report: Mapping[str, Any]) -> str:
             texts = ("-" if cell is None else f"{cell:.3f}" for cell in cells)
             lines.append(f"{run['name']:<8}{stage:<14}" + "".join(f"{text:>10}" for text in texts))
         lines.append(
-            f"{run['name']:<8}{run['count']} frames in {run['duration_s']:.1f} s, "
-            f"{run['frames_per_s']:.1f} a second"
+            f"{run['name']:<8}{run['count']} frames in {run['duration_s']:.1f} s, {run['frames_per_s']:.1f} a second"
         )
         withheld.update(run["withheld"])
     for entry in report["ratios"]:
