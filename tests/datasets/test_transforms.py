@@ -1,0 +1,64 @@
+"""Augmentation keeps boxes true: a white patch stays inside its box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from shelfgap_datasets.params import AugmentParams
+from shelfgap_datasets.transforms import Sample, TrainTransform
+
+PARAMS = AugmentParams(
+    mosaic_probability=0.5,
+    flip_probability=0.5,
+    scale=(0.7, 1.4),
+    translate=0.15,
+    rotate_degrees=4,
+    shear_degrees=3,
+    colour_probability=0.0,
+    degrade_probability=0.0,
+    min_visibility=0.35,
+)
+
+
+def patch(box, size=(96, 128)) -> Sample:
+    x1, y1, x2, y2 = box
+    image = np.zeros((*size, 3), np.uint8)
+    image[y1:y2, x1:x2] = 255
+    return Sample(image, np.array([box], np.float32), np.array([0]))
+
+
+@pytest.mark.parametrize("with_neighbours", [False, True])
+@pytest.mark.parametrize("seed", range(25))
+def test_white_patches_lie_in_their_boxes(seed, with_neighbours):
+    rng = np.random.default_rng(seed)
+
+    def draw():
+        x, y = int(rng.integers(4, 80)), int(rng.integers(4, 56))
+        return patch((x, y, x + 36, y + 28))
+
+    neighbours = [draw() for _ in range(3)] if with_neighbours else []
+    out = TrainTransform(PARAMS, (96, 128))(draw(), seed, neighbours)
+    assert out.image_rgb.shape == (96, 128, 3)
+    assert out.image_rgb.dtype == np.uint8
+    white = out.image_rgb[..., 0] > 127
+    covered = np.zeros_like(white)
+    for x1, y1, x2, y2 in out.boxes_xyxy:
+        assert 0 <= x1 < x2 <= 128
+        assert 0 <= y1 < y2 <= 96
+        inner = white[round(y1) : round(y2), round(x1) : round(x2)]
+        assert inner.mean() > 0.55  # a turned patch does not fill the corners of its box
+        covered[max(0, int(y1) - 1) : int(y2) + 2, max(0, int(x1) - 1) : int(x2) + 2] = True
+    # What lies outside belongs to boxes of which too little was left.
+    assert (white & ~covered).sum() <= 0.36 * 36 * 28 * 1.4**2 * (4 if with_neighbours else 1)
+
+
+def test_the_seed_decides_and_samples_without_boxes_stay_so():
+    transform = TrainTransform(PARAMS, (96, 128))
+    sample = patch((10, 10, 50, 40))
+    first, again, other = transform(sample, 1), transform(sample, 1), transform(sample, 2)
+    np.testing.assert_array_equal(first.image_rgb, again.image_rgb)
+    assert not np.array_equal(first.image_rgb, other.image_rgb)
+    empty = Sample(sample.image_rgb, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    out = transform(empty, 5)
+    assert out.boxes_xyxy.shape == (0, 4)
+    assert out.class_ids.shape == (0,)

@@ -1,0 +1,78 @@
+"""Training: it learns, it goes on after an interruption to the same weights, it says what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from shelfgap_datasets.schema import DatasetError
+from shelfgap_training.checkpoint import CheckpointError, TrainedDetector, load_detector, save_detector
+from shelfgap_training.train import TrainingInterruptedError, train
+from small_network import MODEL, TRAIN, dark_patches
+
+pytestmark = pytest.mark.filterwarnings(
+    # Lightning's own use of a deprecated torch tree helper, and its view of two cores
+    "ignore:.*LeafSpec.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*Checkpoint directory.*",
+    "ignore:.*multi-threaded, use of fork.*:DeprecationWarning",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("patches")
+    return root / "data", dark_patches(root / "data")
+
+
+def test_it_learns_to_find_dark_patches(data, tmp_path):
+    root, dataset = data
+    params = TRAIN.model_copy(update={"epochs": 40, "validate_every_epochs": 40})
+    result = train(root, dataset, MODEL, params, scratch=tmp_path)
+    assert result.val_ap50 > 0.6
+    assert (result.train_images, result.val_images, result.resumed_from_epoch) == (12, 4, 0)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
+    root, dataset = data
+    whole = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "whole")
+    batches = 0
+
+    def stop_in_the_second_epoch():
+        nonlocal batches
+        batches += 1
+        return batches == 5  # three batches an epoch
+
+    with pytest.raises(TrainingInterruptedError, match="stopped after epoch 1 of 3; run the same command to go on"):
+        train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", should_stop=stop_in_the_second_epoch)
+    resumed = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut")
+    assert resumed.resumed_from_epoch == 1
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    assert resumed.val_ap50 == whole.val_ap50
+
+
+@pytest.mark.parametrize("missing", ["train", "val"])
+def test_a_split_without_images_is_named(data, tmp_path, missing):
+    root, dataset = data
+    kept = tuple(image for image in dataset.images if image.split != missing)
+    with pytest.raises(DatasetError, match=f"no image in split {missing}; run: shelfgap data split"):
+        train(root, replace(dataset, images=kept), MODEL, TRAIN, scratch=tmp_path)
+
+
+def test_a_detector_is_saved_and_read_and_a_damaged_file_refused(tmp_path):
+    from shelfgap_training.model import GapDetector
+
+    path = tmp_path / "models" / "detector.pt"
+    trained = TrainedDetector(GapDetector(MODEL, 1), ("gap",), "ab" * 32, "run")
+    save_detector(path, trained)
+    again = load_detector(path)
+    assert (again.classes, again.dataset_sha256, again.mlflow_run_id) == (("gap",), "ab" * 32, "run")
+    for name, value in trained.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], value)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"detector\.pt"):
+        load_detector(path)
+    with pytest.raises(CheckpointError, match="no trained detector here; run: shelfgap train"):
+        load_detector(tmp_path / "none.pt")
