@@ -1,19 +1,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check clean
-setup: .venv/.done
+.PHONY: setup release test check bench lab clean
+setup: .venv/.done              ## .venv with both distributions and the development tools
 
 .venv/.done: pyproject.toml export/edge/pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -e export/edge -e '.[dev]'
+	$(BIN)/pip install --quiet -e export/edge -e '.[dev]'
 	touch $@
 
+release: setup                  ## data, training, export, evaluation, gate, bundle; what is done is not done again
+	$(BIN)/shelfgap release
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: setup                    ## latency of the bundle that `make release` wrote
+	$(BIN)/shelfgap-edge bench release/bundle
+
+lab: setup
+	$(BIN)/jupyter lab notebooks
+
 clean:
-	rm -rf .venv
+	rm -rf .venv data models release reports .shelfgap

@@ -87,7 +87,10 @@ def test_targets_decode_to_the_boxes_that_were_drawn(drawn):
     kept = decoded.scores[0] > 0.99
     found = decoded.boxes_xyxy_norm[0][kept] * torch.tensor([128, 96, 128, 96])
     assert len(found) == len(truth)
-    order = lambda b: b[(b[:, 0] * 1000 + b[:, 1]).argsort()]
+
+    def order(b):
+        return b[(b[:, 0] * 1000 + b[:, 1]).argsort()]
+
     torch.testing.assert_close(order(found), order(truth), atol=1e-3, rtol=0)
 
 
