@@ -28,4 +28,4 @@ lab: setup
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf .venv data models release reports .shelfgap
+	rm -rf .venv data models release reports .scratch

@@ -157,7 +157,8 @@ def split(
     counts = Counter(image.split for image in divided.images)
     groups = len({image.group for image in divided.images})
     if as_json:
-        print_json({"dataset": str(dataset), "groups": groups, **{side: counts[side] for side in SPLITS}})
+        per_split: dict[str, int] = {side: counts[side] for side in SPLITS}
+        print_json({"dataset": str(dataset), "groups": groups, **per_split})
     else:
         sides = ", ".join(f"{counts[side]} {side}" for side in SPLITS)
         print(f"{dataset}: {groups} groups; {sides}")

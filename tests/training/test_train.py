@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def test_it_learns_to_find_dark_patches(data, tmp_path):
     root, dataset = data
     params = TRAIN.model_copy(update={"epochs": 40, "validate_every_epochs": 40})
-    result = train(root, dataset, MODEL, params, scratch=tmp_path)
+    result = train(root, dataset, MODEL, params, scratch=tmp_path, workers=0)
     assert result.val_ap50 > 0.6
     assert (result.train_images, result.val_images, result.resumed_from_epoch) == (12, 4, 0)
 
@@ -37,7 +37,7 @@ def test_it_learns_to_find_dark_patches(data, tmp_path):
 @pytest.mark.xfail(reason="resuming continues from the right epoch, but the weights are not bit-equal yet")
 def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
     root, dataset = data
-    whole = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "whole")
+    whole = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "whole", workers=0)
     batches = 0
 
     def stop_in_the_second_epoch():
@@ -46,8 +46,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
         return batches == 5  # three batches an epoch
 
     with pytest.raises(TrainingInterruptedError, match="stopped after epoch 1 of 3; run the same command to go on"):
-        train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", should_stop=stop_in_the_second_epoch)
-    resumed = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut")
+        train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", should_stop=stop_in_the_second_epoch, workers=0)
+    resumed = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", workers=0)
     assert resumed.resumed_from_epoch == 1
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
@@ -59,7 +59,7 @@ def test_a_split_without_images_is_named(data, tmp_path, missing):
     root, dataset = data
     kept = tuple(image for image in dataset.images if image.split != missing)
     with pytest.raises(DatasetError, match=f"no image in split {missing}; run: shelfgap data split"):
-        train(root, replace(dataset, images=kept), MODEL, TRAIN, scratch=tmp_path)
+        train(root, replace(dataset, images=kept), MODEL, TRAIN, scratch=tmp_path, workers=0)
 
 
 def test_a_detector_is_saved_and_read_and_a_damaged_file_refused(tmp_path):

@@ -53,6 +53,7 @@ def train(
     scratch: Path,
     lightning_logger: object = False,
     should_stop: Callable[[], bool] | None = None,
+    workers: int | None = None,
 ) -> TrainResult:
     """Train, or go on from the last finished epoch found in `scratch`.
 
@@ -64,6 +65,8 @@ def train(
         scratch: folder of the checkpoint; belongs to exactly these parameters and data.
         lightning_logger: a Lightning logger for the curves, or False.
         should_stop: asked after each batch; True ends the training like Ctrl-C.
+        workers: processes that augment, forked from this one: 0 where other threads already run in it.
+            None: one per spare core. The pictures do not depend on it.
 
     Raises:
         DatasetError: no training or no validation images.
@@ -78,7 +81,7 @@ def train(
         batch_size=train_params.batch_size,
         augment=train_params.augment,
         seed=train_params.seed,
-        workers=min(4, max(1, (os.cpu_count() or 2) - 1)),
+        workers=min(4, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers,
     )
     module = DetectorModule(
         model_params,
