@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from shelfgap_datasets.coco import IMAGES_DIR
@@ -34,8 +34,39 @@ class Batch(NamedTuple):
     image_index: Tensor  # int64 (B,), position in the split
 
 
+class EpochOrder(Sampler[tuple[int, int]]):
+    """Every index once, in an order that seed and epoch alone decide, as keys (stream, index).
+
+    The stream is the seed of the epoch's augmentation; it travels with the index, since worker processes outlive
+    an epoch. Lightning calls `set_epoch`, after a resume as well.
+
+    >>> order = EpochOrder(3, seed=1)
+    >>> sorted(index for _, index in order)
+    [0, 1, 2]
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        stream = self.seed * 100_003 + self.epoch
+        for index in np.random.default_rng(stream).permutation(self.count):
+            yield stream, int(index)
+
+
 class ShelfImages(TorchDataset[tuple[int, Sample]]):
     """The images of one split, resized to the input size; augmented when a transform is given.
+
+    Keys are positions in the split; with a transform, (stream, position) as `EpochOrder` gives them.
 
     Args:
         root: dataset directory.
@@ -51,7 +82,6 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         self.records = records
         self.input_size = input_size
         self.transform: TrainTransform | None = None
-        self.stream = 0  # seed of this epoch's augmentation
         scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
         self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(records, scale, strict=True)]
         self.class_ids = [r.class_ids(classes) for r in records]
@@ -78,12 +108,13 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[int, Sample]:
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Sample]:
+        stream, index = key if isinstance(key, tuple) else (0, key)
         sample = self.sample(index)
         if self.transform is None:
             return index, sample
         # each (epoch, image) has a stream of its own: the same pictures whatever the number of workers
-        rng = np.random.default_rng((self.stream, index))
+        rng = np.random.default_rng((stream, index))
         neighbours: list[Sample] = []
         if rng.random() < self.transform.mosaic_probability:
             neighbours = [self.sample(int(i)) for i in rng.integers(0, len(self), 3)]
@@ -136,16 +167,14 @@ class ShelfDataModule(pl.LightningDataModule):
         self.val_images.preload()
 
     def train_dataloader(self) -> DataLoader[tuple[int, Sample]]:
-        """Return the batches of the current epoch; the loader is made anew each epoch."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        self.train_images.stream = self.seed * 100_003 + epoch
-        order = torch.Generator().manual_seed(self.train_images.stream)
+        """Return the shuffled, augmented batches; the workers live as long as the loader."""
         return DataLoader(
             self.train_images,
             batch_size=self.batch_size,
-            shuffle=True,
-            generator=order,
+            sampler=EpochOrder(len(self.train_images), self.seed),
             num_workers=self.workers,
+            multiprocessing_context="fork" if self.workers else None,  # shares the decoded images
+            persistent_workers=self.workers > 0,
             collate_fn=collate,
             worker_init_fn=_init_worker,
             drop_last=len(self.train_images) >= self.batch_size,  # a tiny last batch upsets batch norm

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -211,15 +211,16 @@ def bench_stage(workspace: Workspace) -> dict[str, Any]:
 
     params = workspace.params()
     exported = _read_report(workspace, "export.json", "shelfgap export")
-    manifest = _candidate_manifest(workspace, tuple(exported["classes"]), _size(exported["input_size"]), MODEL_FILES)
+    models = {precision: _model(workspace, name) for precision, name in MODEL_FILES.items()}
+    manifest = _candidate_manifest(workspace, tuple(exported["classes"]), _size(exported["input_size"]), models)
     frames = [
         render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
         for index in range(params.bundle.golden_frames)
     ]
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder)
-        for name in MODEL_FILES.values():
-            shutil.copyfile(_model(workspace, name), draft / name)
+        for path in models.values():
+            shutil.copyfile(path, draft / path.name)
         (draft / MANIFEST_FILE).write_text(manifest.to_json())
         report = bench_bundle(
             draft,
@@ -295,14 +296,14 @@ def code_hash(*areas: str) -> str:
 
 
 def _candidate_manifest(
-    workspace: Workspace, classes: tuple[str, ...], size: tuple[int, int], models: object
+    workspace: Workspace, classes: tuple[str, ...], size: tuple[int, int], models: Mapping[str, Path]
 ) -> Manifest:
-    """Return a manifest for models that are still being measured."""
+    """Return a manifest for models (precision -> file) that are still being measured."""
     from shelfgap_export.bundle import make_manifest
 
     return make_manifest(
         name=workspace.params().bundle.name,
-        models={},
+        models=models,
         classes=classes,
         input_size=size,
         score_thresholds=dict.fromkeys(classes, 0.5),
@@ -316,7 +317,7 @@ def _candidate_detector(
 ) -> Any:
     from shelfgap_edge.runtime import Detector
 
-    return Detector(_candidate_manifest(workspace, classes, size, None), model, threads=os.cpu_count() or 1)
+    return Detector(_candidate_manifest(workspace, classes, size, {}), model, threads=os.cpu_count() or 1)
 
 
 def _all_thresholds(classes: Sequence[str], chosen: dict[str, float]) -> dict[str, float]:

@@ -34,7 +34,6 @@ def test_it_learns_to_find_dark_patches(data, tmp_path):
     assert (result.train_images, result.val_images, result.resumed_from_epoch) == (12, 4, 0)
 
 
-@pytest.mark.xfail(reason="resuming continues from the right epoch, but the weights are not bit-equal yet")
 def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
     root, dataset = data
     whole = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "whole", workers=0)

@@ -101,7 +101,13 @@ def train(
         devices=1,
         logger=lightning_logger,  # type: ignore[arg-type]
         callbacks=[
-            ModelCheckpoint(scratch, filename="last", save_top_k=1, enable_version_counter=False),
+            ModelCheckpoint(
+                scratch,
+                filename="last",
+                save_top_k=1,
+                save_on_train_epoch_end=True,  # after the validation: the epoch is whole
+                enable_version_counter=False,
+            ),
             TrainingProgress(),
             _StopWhen(should_stop),
         ],
@@ -109,7 +115,6 @@ def train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=train_params.validate_every_epochs,
-        reload_dataloaders_every_n_epochs=1,
         gradient_clip_val=10.0,
         log_every_n_steps=1,
     )
@@ -152,7 +157,7 @@ def _quieten() -> None:
     """Drop Lightning's advice that does not apply here."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # one worker beside the training is right for two cores; a loader an epoch is meant
+    # one worker beside the training is right for two cores
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     # Lightning's own use of a deprecated torch tree helper
