@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,10 @@ class QuantizedCore:
 
 
 def quantize_core(core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], params: QuantizeParams) -> QuantizedCore:
-    """Quantize the convolutions of a float core to QDQ form, weights per channel; the decode stays float.
+    """Quantize the convolutions of a float core to QDQ form, weights per channel; head outputs and decode stay float.
+
+    A box side in 256 steps is coarse where boxes are large: with the two 1x1 head outputs in INT8 the large
+    occluders lost 11 to 23 points of AP50, in float 6 at most, for 0.06 ms of 2.45 on one core.
 
     Args:
         core: `pixels` float (1, 3, H, W) in [0, 1] to boxes (see `onnx_export.export_core`).
@@ -54,10 +58,13 @@ def quantize_core(core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], pa
         params: method and types.
 
     Raises:
-        QuantizeError: no calibration image, or a convolution of the result is not INT8.
+        QuantizeError: no calibration image, or another convolution than the head outputs is not INT8.
     """
     reader = _Frames(frames)
+    if reader.first is None:
+        raise QuantizeError("no calibration image; quantization needs images in the training split")
     decode_nodes = [node.name for node in core.graph.node if node.name.startswith(DECODE_SCOPE)]
+    head = head_outputs(core)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "core.onnx", Path(folder) / "int8.onnx"
         onnx.save(core, source)
@@ -74,7 +81,7 @@ def quantize_core(core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], pa
                 activation_type=_TYPES[params.activation_type],
                 weight_type=QuantType.QInt8,
                 calibrate_method=_METHODS[params.calibration_method],
-                nodes_to_exclude=decode_nodes,
+                nodes_to_exclude=[*decode_nodes, *head],
                 extra_options={
                     # the bytes of the frame are the quantized input: 0..255 stands for 0..1
                     "TensorQuantOverrides": {
@@ -91,12 +98,27 @@ def quantize_core(core: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]], pa
         finally:
             root.setLevel(level)
         quantized = onnx.load(target)
-    if reader.count == 0:
-        raise QuantizeError("no calibration image; quantization needs images in the training split")
     kinds = convolution_kinds(quantized)
-    if kinds["float"] or not kinds["int8"]:
-        raise QuantizeError(f"expected INT8 convolutions only, got {kinds['int8']} INT8 and {kinds['float']} float")
+    if kinds["float"] != len(head) or not kinds["int8"]:
+        raise QuantizeError(
+            f"expected INT8 convolutions and {len(head)} float head outputs, "
+            f"got {kinds['int8']} INT8 and {kinds['float']} float"
+        )
     return QuantizedCore(quantized, kinds["int8"], kinds["float"])
+
+
+def head_outputs(core: onnx.ModelProto) -> list[str]:
+    """Return the names of the convolutions that feed no other convolution: what the decode reads."""
+    makers = {name: node for node in core.graph.node for name in node.output}
+    convolutions = [node for node in core.graph.node if node.op_type == "Conv"]
+    feeding: set[str] = set()
+    pending = [name for node in convolutions for name in node.input]
+    while pending:
+        name = pending.pop()
+        if name in makers and name not in feeding:
+            feeding.add(name)
+            pending.extend(makers[name].input)
+    return [node.name for node in convolutions if node.output[0] not in feeding]
 
 
 def convolution_kinds(model: onnx.ModelProto) -> Counter[str]:
@@ -111,12 +133,12 @@ def convolution_kinds(model: onnx.ModelProto) -> Counter[str]:
 
 class _Frames(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, frames: Iterable[NDArray[np.uint8]]) -> None:
-        self._frames: Iterator[NDArray[np.uint8]] = iter(frames)
-        self.count = 0
+        rest = iter(frames)
+        self.first = next(rest, None)
+        self._frames = rest if self.first is None else chain([self.first], rest)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         frame = next(self._frames, None)
         if frame is None:
             return None
-        self.count += 1
         return {PIXELS_NAME: np.ascontiguousarray(frame.transpose(2, 0, 1)[None], np.float32) / np.float32(255)}

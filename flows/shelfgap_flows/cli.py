@@ -30,7 +30,7 @@ def main() -> None:
     """Run the command line; a failure of the domain is one line and exit code 1."""
     _prepare_process()
     try:
-        app()
+        app(prog_name="shelfgap")
     except ShelfgapError as error:
         fail(str(error))
     except OSError as error:  # a full disk, a folder without permission

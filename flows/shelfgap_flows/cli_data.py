@@ -109,7 +109,7 @@ def check(
         raise typer.Exit(1)
 
 
-@data_app.command(epilog="Example: shelfgap data synth data/synthetic --count 360 --seed 7")
+@data_app.command(epilog="Example: shelfgap data synth data/synthetic --count 720 --seed 7")
 def synth(
     to: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory to make.")],
     count: Annotated[int | None, typer.Option(min=1, help="Number of stills; else from params.yaml.")] = None,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
 
@@ -40,7 +41,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from shelfgap_training.train import train
 
     params = workspace.params()
-    dataset = load_dataset(workspace.dataset)
+    dataset = _dataset(workspace)
     data_hash = dataset_hash(workspace)
     identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -159,7 +160,7 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
 
     exported = _read_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
-    dataset = load_dataset(workspace.dataset)
+    dataset = _dataset(workspace)
     detectors = {
         precision: _candidate_detector(workspace, _model(workspace, MODEL_FILES[precision]), classes, size)
         for precision in ("fp32", "int8")
@@ -273,7 +274,7 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
 
 def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     """Load up to `count` training images, spread evenly over the split, resized to the input size."""
-    records = load_dataset(workspace.dataset).of_split("train")
+    records = _dataset(workspace).of_split("train")
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
     return [load_resized(workspace.dataset / IMAGES_DIR / record.file_name, size) for record in chosen]
 
@@ -331,7 +332,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
 
-    records = load_dataset(workspace.dataset).of_split("val")
+    records = _dataset(workspace).of_split("val")
     size = trained.model.params.input_size
     frames = [load_resized(workspace.dataset / IMAGES_DIR / r.file_name, size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
@@ -346,6 +347,12 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
         shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
+
+
+def _dataset(workspace: Workspace) -> Dataset:
+    if not workspace.dataset.is_dir():
+        raise StageError(f"{workspace.dataset}: no dataset yet; run: shelfgap data import SOURCE --to data/dataset")
+    return load_dataset(workspace.dataset)
 
 
 def _model(workspace: Workspace, name: str) -> Path:

@@ -17,6 +17,8 @@ from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.params import Params, load_params
 
+_STDERR = 2  # the descriptor: a notebook's sys.stderr has none
+
 
 class WorkspaceError(ShelfgapError):
     """A workspace cannot be used or made."""
@@ -108,7 +110,7 @@ def open_workspace(root: Path, dataset: Path | None = None, params: Path | None 
     return workspace
 
 
-def run_dvc(workspace: Workspace, *arguments: str, quiet: bool = False) -> None:
+def run_dvc(workspace: Workspace, *arguments: str) -> None:
     """Run a DVC command in a workspace; its stages find the `shelfgap` of this environment.
 
     Raises:
@@ -116,7 +118,7 @@ def run_dvc(workspace: Workspace, *arguments: str, quiet: bool = False) -> None:
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     # a flow may promise its standard output to a machine: what the stages say goes to standard error
-    done = subprocess.run(command, cwd=workspace.root, env=stage_environment(), stdout=sys.stderr, check=False)
+    done = subprocess.run(command, cwd=workspace.root, env=stage_environment(), stdout=_STDERR, check=False)
     if done.returncode:
         raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {done.returncode}")
 

@@ -1,0 +1,41 @@
+"""A real bundle of the small detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from shelfgap_datasets.coco import IMAGES_DIR
+from shelfgap_datasets.frames import load_resized
+from shelfgap_export.bundle import make_manifest, write_bundle
+from shelfgap_export.onnx_export import export_core, with_float_front_end, with_integer_front_end
+from shelfgap_export.params import BundleParams, QuantizeParams
+from shelfgap_export.quantize import quantize_core
+from small_network import MODEL
+
+
+@pytest.fixture(scope="session")
+def patches_bundle(trained, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    names = [image.file_name for image in trained.dataset.of_split("train")]
+    frames = [load_resized(trained.root / IMAGES_DIR / name, MODEL.input_size) for name in names]
+    core = export_core(trained.model)
+    params = QuantizeParams(calibration_images=12, calibration_method="minmax", activation_type="uint8")
+    quantized = quantize_core(core, frames, params).model
+    models = {"fp32": folder / "model.fp32.onnx", "int8": folder / "model.int8.onnx"}
+    onnx.save(with_float_front_end(core, MODEL.input_size), models["fp32"])
+    onnx.save(with_integer_front_end(quantized, MODEL.input_size), models["int8"])
+    manifest = make_manifest(
+        name="patches",
+        models=models,
+        classes=("gap",),
+        input_size=MODEL.input_size,
+        score_thresholds={"gap": 0.3},
+        hashes={},
+        metrics={},
+    )
+    gate = {"verdict": "pass", "reason": "", "checks": []}
+    bundle_params = BundleParams(name="patches", golden_frames=1, golden_seed=3)
+    write_bundle(folder / "bundle", manifest, models, gate, bundle_params)
+    return folder / "bundle"

@@ -1,0 +1,237 @@
+"""The `shelfgap` command: help with examples, one-line errors, exit codes, JSON as the last line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from shelfgap_datasets.coco import load_dataset
+from shelfgap_flows.cli import app, main
+
+
+@pytest.fixture
+def shelfgap(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty directory: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["shelfgap", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def all_commands():
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ([name, inner] for inner in command.commands)
+        else:
+            yield [name]
+
+
+@pytest.mark.parametrize("command", list(all_commands()), ids=" ".join)
+def test_every_command_has_help_with_an_example_and_takes_json(shelfgap, command):
+    code, out, _ = shelfgap(*command, "--help")
+    assert code == 0
+    assert f"Example: shelfgap {' '.join(command)}" in " ".join(out.split())
+    assert "--json" in out
+
+
+def test_the_commands_are_those_that_others_rely_on():
+    assert sorted(" ".join(c) for c in all_commands()) == [
+        "bench",
+        "bundle",
+        "data check",
+        "data import",
+        "data split",
+        "data synth",
+        "evaluate",
+        "export",
+        "gate",
+        "predict",
+        "quantize",
+        "release",
+        "train",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["data", "import"],
+        ["data", "import", "a", "--to", "b", "--format", "pdf"],
+        ["data", "synth", "a", "--count", "0"],
+        ["evaluate", "--bundle", "b"],
+        ["evaluate", "--split", "train"],
+        ["predict", "bundle", "a.jpg"],
+        ["release", "--epochs", "3"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(shelfgap, arguments):
+    code, out, err = shelfgap(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage: shelfgap" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "import", "none", "--to", "to"], "none: no such folder"),
+        (["data", "check", "none"], "none"),
+        (["data", "split", "none"], "none"),
+        (["data", "import", "empty", "--to", "to"], "no pictures in this folder; expected labelled photographs"),
+        (["data", "import", ".", "--to", "to", "--class-map", "Empty"], "Empty"),
+        (["release", "--dataset", "none", "--workspace", "ws"], "none: no such folder; --dataset takes a folder"),
+        (["release", "--params", "none.yaml", "--workspace", "ws"], "none.yaml: no such file"),
+        (["train"], "params.yaml: no such file; start in a workspace, or name one with --workspace"),
+        (["evaluate", "--bundle", "none", "--dataset", "none"], "none"),
+        (["predict", "none", "a.jpg", "--draw", "out"], "none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(shelfgap, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    code, out, err = shelfgap(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("shelfgap: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "needed"),
+    [
+        ("train", "no dataset yet; run: shelfgap data import SOURCE --to data/dataset"),
+        ("export", "run: shelfgap train"),
+        ("quantize", "run: shelfgap export"),
+        ("evaluate", "run: shelfgap export"),
+        ("bench", "run: shelfgap export"),
+        ("gate", "run: shelfgap evaluate"),
+        ("bundle", "run: shelfgap export"),
+    ],
+)
+def test_a_stage_without_its_inputs_names_the_one_before(shelfgap, tmp_path, stage, needed):
+    from shelfgap_flows.workspace import open_workspace
+
+    open_workspace(tmp_path / "ws")
+    code, out, err = shelfgap(stage, "--workspace", "ws")
+    assert (code, out) == (1, "")
+    assert needed in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    from labelled_pictures_for_flows import write_coco_folder
+
+    return write_coco_folder(tmp_path / "photographs", groups=12)
+
+
+def test_import_split_check_as_a_user_does_it(shelfgap, coco_folder):
+    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data", "--store", "lyon-3", "--json")
+    report = json.loads(out.splitlines()[-1])
+    assert (code, report["images"], report["boxes"]) == (0, 12, {"gap": 12})
+    assert {image.store for image in load_dataset(coco_folder.parent / "data").images} == {"lyon-3"}
+    code, out, err = shelfgap("data", "split", "data")
+    assert code == 1  # one store is one group
+    assert "one group" in err or "group" in err
+    shelfgap("data", "import", coco_folder, "--to", "data")
+    code, out, _ = shelfgap("data", "split", "data", "--json")
+    sides = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert sides["train"] + sides["val"] + sides["test"] == 12
+    assert min(sides["train"], sides["val"], sides["test"]) > 0
+    code, out, _ = shelfgap("data", "check", "data")
+    assert (code, out.splitlines()[-1]) == (0, "sound")
+
+
+def test_check_fails_on_a_cut_picture_and_quarantine_keeps_the_rest(shelfgap, coco_folder):
+    shelfgap("data", "import", coco_folder, "--to", "data")
+    shelfgap("data", "split", "data")
+    dataset = coco_folder.parent / "data"
+    victim = dataset / "images" / load_dataset(dataset).images[0].file_name
+    victim.write_bytes(victim.read_bytes()[:-300])
+    code, out, _ = shelfgap("data", "check", "data", "--json")
+    assert code == 1
+    assert victim.name in out
+    code, out, _ = shelfgap("data", "check", "data", "--quarantine")
+    assert code == 0
+    assert len(load_dataset(dataset).images) == 11
+    assert shelfgap("data", "check", "data")[0] == 0
+
+
+def test_strict_refuses_a_class_that_nothing_maps(shelfgap, coco_folder):
+    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data", "--class-map", "Void=gap")
+    assert code == 0
+    document = json.loads((coco_folder / "labels.json").read_text())
+    document["categories"][0]["name"] = "Disorganized"
+    document["categories"].append({"id": 9, "name": "Empty"})
+    document["annotations"][0]["category_id"] = 9
+    (coco_folder / "labels.json").write_text(json.dumps(document))
+    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data")
+    assert code == 0
+    assert "Disorganized" in out
+    code, _, err = shelfgap("data", "import", coco_folder, "--to", "strict", "--strict")
+    assert code == 1
+    assert "Disorganized" in err
+    assert not (coco_folder.parent / "strict").exists()
+
+
+def test_predict_draws_what_it_can_and_reports_the_rest(shelfgap, tmp_path, patches_bundle, trained):
+    good = trained.root / "images" / trained.dataset.of_split("test")[0].file_name
+    (tmp_path / "text.jpg").write_text("not a picture")
+    shutil.copy(good, tmp_path / "shelf.png")
+    code, out, err = shelfgap("predict", patches_bundle, "shelf.png", "text.jpg", good, "--draw", "out", "--json")
+    report = json.loads(out.splitlines()[-1])
+    assert code == 1
+    assert [entry["image"] for entry in report["drawn"]] == ["shelf.png", str(good)]
+    assert [entry["image"] for entry in report["problems"]] == ["text.jpg"]
+    assert "text.jpg" in err
+    before = np.asarray(Image.open(tmp_path / "shelf.png").convert("RGB"), np.int16)
+    after = np.asarray(Image.open(tmp_path / "out" / "shelf.jpg"), np.int16)
+    assert after.shape == before.shape
+    assert report["drawn"][0]["detections"]
+    assert np.abs(after - before).max() > 100  # boxes were drawn
+    code, out, err = shelfgap("predict", patches_bundle, "text.jpg", "--draw", "out")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "shelfgap: error: no usable image"
+
+
+def test_evaluate_scores_a_bundle_on_any_dataset(shelfgap, patches_bundle, trained):
+    base = ["evaluate", "--bundle", patches_bundle, "--dataset", trained.root, "--json"]
+    code, out, _ = shelfgap(*base)
+    test_only = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert {"ap50", "ap50_95", "precision", "recall", "f1", "images", "boxes", "precision_mode"} <= set(test_only)
+    assert set(test_only["ap50"]) == {"value", "low", "high"}
+    assert (test_only["images"], test_only["precision_mode"]) == (4, "int8")
+    everything = json.loads(shelfgap(*base, "--split", "all", "--precision", "fp32")[1].splitlines()[-1])
+    assert (everything["images"], everything["precision_mode"]) == (20, "fp32")
+
+
+def test_a_bundle_with_one_byte_changed_is_refused(shelfgap, patches_bundle, trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(patches_bundle, copy)
+    model = copy / "model.int8.onnx"
+    content = bytearray(model.read_bytes())
+    content[1000] ^= 1
+    model.write_bytes(content)
+    code, out, err = shelfgap("evaluate", "--bundle", copy, "--dataset", trained.root)
+    assert (code, out) == (1, "")
+    assert "model.int8.onnx" in err
+    assert err.count("\n") == 1

@@ -1,0 +1,59 @@
+"""A workspace: made from the template, changed only where asked, refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from shelfgap_flows.params import ParamsError
+from shelfgap_flows.workspace import WorkspaceError, open_workspace, run_dvc
+
+
+def test_a_new_directory_becomes_a_workspace(tmp_path):
+    workspace = open_workspace(tmp_path / "runs" / "one")
+    root = tmp_path / "runs" / "one"
+    assert {"params.yaml", "dvc.yaml", ".dvc"} <= {path.name for path in root.iterdir()}
+    assert workspace.params().dataset.source == "data/synthetic"
+
+
+def test_the_dataset_is_set_and_comments_are_kept(tmp_path):
+    photographs = tmp_path / "photo graphs"
+    photographs.mkdir()
+    workspace = open_workspace(tmp_path / "ws", dataset=photographs)
+    text = workspace.params_file.read_text()
+    assert workspace.params().dataset.source == str(photographs)
+    assert "# decides every assignment" in text
+    edited = text.replace("epochs: ", "epochs: 1")
+    workspace.params_file.write_text(edited)
+    open_workspace(tmp_path / "ws")  # a second time: what the user wrote stays
+    assert workspace.params_file.read_text() == edited
+
+
+def test_given_parameters_replace_those_of_the_workspace(tmp_path):
+    workspace = open_workspace(tmp_path / "ws")
+    values = yaml.safe_load(workspace.params_file.read_text())
+    values["train"]["epochs"] = 2
+    given = tmp_path / "mine.yaml"
+    given.write_text(yaml.safe_dump(values))
+    assert open_workspace(tmp_path / "ws", params=given).params().train.epochs == 2
+
+
+def test_wrong_parameters_leave_the_workspace_untouched(tmp_path):
+    given = tmp_path / "mine.yaml"
+    given.write_text("train: 1")
+    with pytest.raises(ParamsError, match=r"mine\.yaml: dataset: Field required"):
+        open_workspace(tmp_path / "ws", params=given)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_a_file_is_no_workspace_and_a_missing_dataset_no_dataset(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="file: is a file, expected a directory for the workspace"):
+        open_workspace(tmp_path / "file")
+    with pytest.raises(WorkspaceError, match="none: no such folder; --dataset takes a folder of photographs"):
+        open_workspace(tmp_path / "ws", dataset=tmp_path / "none")
+
+
+def test_a_command_that_dvc_refuses_is_an_error(tmp_path):
+    workspace = open_workspace(tmp_path / "ws")
+    with pytest.raises(WorkspaceError, match=r"dvc repro --single-item nothing ended with exit code \d+"):
+        run_dvc(workspace, "repro", "--single-item", "nothing")
