@@ -38,17 +38,18 @@ class EpochOrder(Sampler[tuple[int, int]]):
     """Every index once, in an order that seed and epoch alone decide, as keys (stream, index).
 
     The stream is the seed of the epoch's augmentation; it travels with the index, since worker processes outlive
-    an epoch. Lightning calls `set_epoch`, after a resume as well.
+    an epoch. Lightning calls `set_epoch`, but on a resume only after the workers fetched their first batches:
+    hence `epoch`.
 
-    >>> order = EpochOrder(3, seed=1)
+    >>> order = EpochOrder(3, seed=1, epoch=0)
     >>> sorted(index for _, index in order)
     [0, 1, 2]
     """
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, epoch: int) -> None:
         self.count = count
         self.seed = seed
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
@@ -132,6 +133,7 @@ class ShelfDataModule(pl.LightningDataModule):
         augment: strengths of the training augmentation.
         seed: with the epoch, decides order and augmentation of the training images.
         workers: processes that augment beside the training.
+        first_epoch: the epoch that this training begins with; more than 0 after a resume.
 
     Raises:
         DatasetError: the dataset has no training or no validation image.
@@ -147,11 +149,13 @@ class ShelfDataModule(pl.LightningDataModule):
         augment: AugmentParams,
         seed: int,
         workers: int,
+        first_epoch: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.first_epoch = first_epoch
         for split in ("train", "val"):
             if not dataset.of_split(split):
                 raise DatasetError(f"{root}: no image in split {split}; run: shelfgap data split {root}")
@@ -171,7 +175,7 @@ class ShelfDataModule(pl.LightningDataModule):
         return DataLoader(
             self.train_images,
             batch_size=self.batch_size,
-            sampler=EpochOrder(len(self.train_images), self.seed),
+            sampler=EpochOrder(len(self.train_images), self.seed, self.first_epoch),
             num_workers=self.workers,
             multiprocessing_context="fork" if self.workers else None,  # shares the decoded images
             persistent_workers=self.workers > 0,

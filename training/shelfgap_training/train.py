@@ -74,6 +74,11 @@ def train(
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
     _quieten()
+    checkpoint = scratch / "last.ckpt"
+    resumed_from = 0
+    if checkpoint.is_file():
+        resumed_from = int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
+        logger.info("resuming after epoch %d of %d (%s)", resumed_from, train_params.epochs, checkpoint)
     data = ShelfDataModule(
         dataset_root,
         dataset,
@@ -82,6 +87,7 @@ def train(
         augment=train_params.augment,
         seed=train_params.seed,
         workers=min(4, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers,
+        first_epoch=resumed_from,
     )
     module = DetectorModule(
         model_params,
@@ -89,11 +95,6 @@ def train(
         len(dataset.annotated_classes),
         total_steps=train_params.epochs * data.steps_per_epoch(),
     )
-    checkpoint = scratch / "last.ckpt"
-    resumed_from = 0
-    if checkpoint.is_file():
-        resumed_from = int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
-        logger.info("resuming after epoch %d of %d (%s)", resumed_from, train_params.epochs, checkpoint)
     trainer = pl.Trainer(
         max_epochs=train_params.epochs,
         precision="bf16-mixed",
