@@ -33,6 +33,9 @@ def main() -> None:
         app(prog_name="shelfgap")
     except ShelfgapError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        print("shelfgap: interrupted; run the same command to go on from there", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:  # a full disk, a folder without permission
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
 

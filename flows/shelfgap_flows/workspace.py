@@ -118,9 +118,14 @@ def run_dvc(workspace: Workspace, *arguments: str) -> None:
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     # a flow may promise its standard output to a machine: what the stages say goes to standard error
-    done = subprocess.run(command, cwd=workspace.root, env=stage_environment(), stdout=_STDERR, check=False)
-    if done.returncode:
-        raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {done.returncode}")
+    with subprocess.Popen(command, cwd=workspace.root, env=stage_environment(), stdout=_STDERR) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it was told as well, and ends in order
+            raise
+    if code:
+        raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {code}")
 
 
 def stage_environment() -> Mapping[str, str]:
