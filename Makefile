@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup release test check bench lab clean
+.PHONY: setup release test e2e check bench lab clean
 setup: .venv/.done              ## .venv with both distributions and the development tools
 
 .venv/.done: pyproject.toml export/edge/pyproject.toml
@@ -14,6 +14,9 @@ release: setup                  ## data, training, export, evaluation, gate, bun
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
+
+e2e: setup                      ## whole releases, kills and resumes, the notebook: minutes
+	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff check .
@@ -28,4 +31,4 @@ lab: setup
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf .venv data models release reports .scratch
+	rm -rf .venv data models release reports mlflow runs .prefect .scratch .dvc .dvcignore dvc.lock

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.summary import summary_markdown
 from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
@@ -103,23 +101,11 @@ def run_release(workspace: Workspace) -> Release:
     for logger in loggers:
         logger.addFilter(one_line)
     try:
-        _start_server()
+        start_server(workspace.prefect_home)
         return release_flow(str(workspace.root))
     finally:
         for logger in loggers:
             logger.removeFilter(one_line)
-
-
-def _start_server() -> None:
-    """Start Prefect's temporary server deaf to Ctrl-C, so that an interrupted flow can still be recorded."""
-    if PREFECT_API_URL.value():
-        return  # a server that somebody else keeps
-    # a blocked signal stays blocked in child processes
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        SubprocessASGIServer().start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _OneLine(logging.Filter):

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -149,6 +150,7 @@ def test_a_training_cut_short_goes_on_to_the_same_detector(released, tmp_path, b
     with log.open("w") as stream:
         flow = subprocess.Popen(arguments, stdout=stream, stderr=stream, start_new_session=True)
         _wait_for(lambda: "epoch 2/" in log.read_text(), flow)
+        server = int((tmp_path / "ws" / ".prefect" / "server.pid").read_text())
         if blow == signal.SIGKILL:
             flow.kill()  # the flow alone: its training must notice
         else:
@@ -159,6 +161,7 @@ def test_a_training_cut_short_goes_on_to_the_same_detector(released, tmp_path, b
     assert not (tmp_path / "ws" / "release").exists()
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
+    assert not psutil.pid_exists(server)  # the next flow ends what a killed one left behind
     assert "resuming after epoch" in done.stderr
     assert "epoch 1/" not in done.stderr
     weights = [torch.load(w / "models" / "detector.pt", weights_only=True) for w in (root, tmp_path / "ws")]
@@ -184,3 +187,22 @@ def _processes_in(folder: Path) -> list[str]:
             except OSError:
                 continue
     return found
+
+
+def test_the_notebook_runs_on_the_workspace(released, tmp_path):
+    root, _, _ = released
+    notebook = REPOSITORY / "notebooks" / "01_from_shelf_to_bundle.py"
+    environment = {**os.environ, "SHELFGAP_WORKSPACE": str(root), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    target = tmp_path / "executed.ipynb"
+    done = run("jupytext", "--to", "ipynb", "--execute", "--output", target, notebook, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads(target.read_text())["cells"]
+    pictures = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 3
+
+
+def test_the_quantization_benchmark_prints_its_table(released):
+    root, _, _ = released
+    done = run("python", REPOSITORY / "benchmarks" / "quantization.py", root, "--rounds", "5")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {"fp32", "minmax uint8", "minmax int8"} <= {line.split("  ")[0] for line in done.stdout.splitlines()}
