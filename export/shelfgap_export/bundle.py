@@ -127,8 +127,7 @@ def _write_files(
     (draft / CARD_FILE).write_text(model_card(manifest, gate))
     detectors = {p: Detector(manifest, draft / MODEL_FILES[p], threads=1) for p in PRECISIONS if p in models}
     golden: list[GoldenFrame] = []
-    for index in range(params.golden_frames):
-        jpeg = render_still(params.golden_seed, index, 0, GOLDEN_SIZE).jpeg
+    for index, jpeg in enumerate(_golden_stills(detectors[manifest.default_precision], params)):
         file = f"{GOLDEN_DIR}/shelf-{index + 1}.jpg"
         (draft / file).write_bytes(jpeg)
         golden += [
@@ -141,6 +140,12 @@ def _write_files(
         if path.is_file():
             with path.open("rb") as file_:
                 os.fsync(file_.fileno())
+
+
+def _golden_stills(detector: Detector, params: BundleParams) -> list[bytes]:
+    """Render three times the frames that are wanted and keep those with most detections: an empty one proves little."""
+    stills = [render_still(params.golden_seed, scene, 0, GOLDEN_SIZE).jpeg for scene in range(3 * params.golden_frames)]
+    return sorted(stills, key=lambda jpeg: -len(detector.detect(jpeg)))[: params.golden_frames]
 
 
 def _write_tar(source: Path, target: Path) -> None:

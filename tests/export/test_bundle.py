@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -46,6 +47,8 @@ def test_directory_and_tar_hold_the_same_and_verify(write, tmp_path):
     ]
     for form in (bundle, bundle.with_name("bundle.tar")):
         assert verify_bundle(form).passed
+    golden = json.loads((bundle / "golden" / "expected.json").read_text())
+    assert str(golden).count("golden/shelf-") == 4  # two frames in two precisions
     with tarfile.open(bundle.with_name("bundle.tar")) as archive:
         packed = {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
     assert packed == {p.relative_to(bundle).as_posix(): p.read_bytes() for p in bundle.rglob("*") if p.is_file()}
