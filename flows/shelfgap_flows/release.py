@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.summary import summary_markdown
 from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
-
-
-@dataclass(frozen=True)
-class Release:
-    """What a release flow brought; `bundle` is None when the gate did not pass."""
-
-    bundle: str | None
-    verdict: str
-    reason: str
-    mlflow_run_id: str
-    evaluation: dict[str, Any]  # INT8 on the test split
-    fp32_evaluation: dict[str, Any]
-    latency_ms: dict[str, dict[str, float | None]]  # precision -> p50, p90 of a whole frame
-    dataset: dict[str, Any]
-    workspace: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the release with the evaluation's own keys beside it, for machines."""
-        return {**asdict(self), **self.evaluation}
 
 
 @task(task_run_name="{stage}")
@@ -81,7 +61,7 @@ def release_flow(workspace_root: str) -> Release:
         reproduce(workspace, "bundle")
     except WorkspaceError:
         # a failed gate is a result, not a fault of the flow
-        if _report(workspace, "gate.json")["verdict"] == "pass":
+        if read_report(workspace, "gate.json")["verdict"] == "pass":
             raise
     release = collect(workspace)
     record(workspace, release)
@@ -115,35 +95,3 @@ class _OneLine(logging.Filter):
         if record.exc_info and isinstance(record.exc_info[1], ShelfgapError):
             record.exc_info = None
         return True
-
-
-def collect(workspace: Workspace) -> Release:
-    """Gather the reports of a workspace into one result."""
-    gate = _report(workspace, "gate.json")
-    evaluation = _report(workspace, "evaluation.json")
-    training = _report(workspace, "training.json")
-    latency = _report(workspace, "latency.json")
-    passed = gate["verdict"] == "pass"
-    return Release(
-        bundle=str(workspace.bundle) if passed else None,
-        verdict=gate["verdict"],
-        reason=gate["reason"],
-        mlflow_run_id=training["mlflow_run_id"],
-        evaluation=evaluation["test"]["int8"],
-        fp32_evaluation=evaluation["test"]["fp32"],
-        latency_ms={
-            run["name"]: {key: run["latency_ms"]["total"][key] for key in ("p50", "p90")} for run in latency["runs"]
-        },
-        dataset={
-            "source": workspace.params().dataset.source,
-            "train_images": training["train_images"],
-            "val_images": training["val_images"],
-            "test_images": evaluation["test"]["int8"]["images"],
-        },
-        workspace=str(workspace.root),
-    )
-
-
-def _report(workspace: Workspace, name: str) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((workspace.reports / name).read_text())
-    return report

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+import sys
 
-if TYPE_CHECKING:
-    from shelfgap_flows.release import Release
+from shelfgap_flows.outcome import Release
 
 
 def summary_rows(release: Release) -> list[tuple[str, str]]:
@@ -39,7 +39,8 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
         ("MLflow run", release.mlflow_run_id),
         (
             "MLflow page",
-            f"mlflow ui --backend-store-uri sqlite:///{release.workspace}/mlflow/mlflow.db --port 5000",
+            f"{shlex.quote(sys.executable)} -m mlflow ui "
+            f"--backend-store-uri sqlite:///{release.workspace}/mlflow/mlflow.db --port 5000",
         ),
     ]
 
