@@ -68,6 +68,7 @@ def dark_patches(root: Path, train: int = 12, val: int = 4, test: int = 4) -> Da
                 height=96,
                 sha256=digest,
                 license="CC0-1.0",
+                consent="synthetic",
                 source=name,
                 group=str(number),
                 split=split,

@@ -12,9 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from shelfgap_edge.contract import CLASSES
-
 from shelfgap_datasets.schema import (
+    LABEL_CLASSES,
     SPLITS,
     Box,
     Dataset,
@@ -78,7 +77,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
         for c in raw["categories"]
         if isinstance(c, dict) and isinstance(c.get("id"), int) and isinstance(c.get("name"), str)
     }
-    annotated = raw.get("annotated_classes", [n for n in names.values() if n in CLASSES])
+    annotated = raw.get("annotated_classes", [n for n in names.values() if n in LABEL_CLASSES])
     if not isinstance(annotated, list) or not all(isinstance(n, str) for n in annotated):
         raise DatasetError(f"{where}: annotated_classes must be a list of class names, got {annotated!r}")
 
@@ -97,6 +96,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
             height=image["height"],
             sha256=str(image.get("sha256", "")),
             license=_license_name(image, raw),
+            consent=str(image.get("consent") or ""),
             source=str(image.get("source", image["file_name"])),
             split=image.get("split"),
             **optional,
@@ -134,7 +134,7 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
     The images are not touched: they must already lie in `root/images`.
     """
     categories = [
-        {"id": index + 1, "name": name} for index, name in enumerate(CLASSES) if name in dataset.annotated_classes
+        {"id": index + 1, "name": name} for index, name in enumerate(LABEL_CLASSES) if name in dataset.annotated_classes
     ]
     category_ids = {c["name"]: c["id"] for c in categories}
     license_ids = {name: i + 1 for i, name in enumerate(sorted({image.license for image in dataset.images}))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
     Args:
         root: dataset directory.
         records: its images.
-        classes: class names by id of the network.
+        classes: class names by id of the network; boxes of others are left out.
         input_size: (height, width) in pixels.
     """
 
@@ -84,8 +85,9 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         self.input_size = input_size
         self.transform: TrainTransform | None = None
         scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
-        self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(records, scale, strict=True)]
-        self.class_ids = [r.class_ids(classes) for r in records]
+        known = [replace(r, boxes=tuple(b for b in r.boxes if b.class_name in classes)) for r in records]
+        self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(known, scale, strict=True)]
+        self.class_ids = [r.class_ids(classes) for r in known]
         self._frames: NDArray[np.uint8] | None = None
 
     def preload(self) -> None:
@@ -136,7 +138,7 @@ class ShelfDataModule(pl.LightningDataModule):
         first_epoch: the epoch that this training begins with; more than 0 after a resume.
 
     Raises:
-        DatasetError: the dataset has no training or no validation image.
+        DatasetError: the dataset has no training or no validation image, or no class to detect.
     """
 
     def __init__(
@@ -159,7 +161,9 @@ class ShelfDataModule(pl.LightningDataModule):
         for split in ("train", "val"):
             if not dataset.of_split(split):
                 raise DatasetError(f"{root}: no image in split {split}; run: shelfgap data split {root}")
-        classes = dataset.annotated_classes
+        classes = dataset.detector_classes
+        if not classes:
+            raise DatasetError(f"{root}: labelled with {', '.join(dataset.annotated_classes)} only, nothing to detect")
         self.train_images = ShelfImages(root, dataset.of_split("train"), classes, input_size)
         self.val_images = ShelfImages(root, dataset.of_split("val"), classes, input_size)
         self.train_images.transform = TrainTransform(augment, input_size)

@@ -44,6 +44,7 @@ class DatasetParams(Section):
 
     source: str  # a folder: the synthetic default, or any importable source
     license: str | None  # for sources that do not state one themselves
+    consent: str | None  # the same for the consent basis, a key of schema.CONSENT_BASES
     class_aliases: dict[str, list[str]]  # our class -> names in sources, compared case-insensitively
     split: SplitParams
     duplicates: DuplicateParams

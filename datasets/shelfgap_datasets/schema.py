@@ -14,6 +14,15 @@ from shelfgap_edge.errors import ShelfgapError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+LABEL_CLASSES = (*CLASSES, "product")  # what a dataset may be labelled with; the detector learns the first three
+CONSENT_BASES = {
+    "synthetic": "rendered, nobody was photographed",
+    "no-persons": "no person can be recognised in the pictures",
+    "consent": "everybody shown has agreed",
+    "notice": "taken in the legitimate interest of the store, with a notice to shoppers",
+    "public-dataset": "published by others, who answer for it",
+}
+UNSTATED = "unstated"  # licence or consent of pictures that may be tried out, but not handed on
 
 
 class DatasetError(ShelfgapError):
@@ -37,6 +46,7 @@ class ImageRecord:
     height: int
     sha256: str
     license: str
+    consent: str  # why the picture may be used as far as persons are concerned: a key of CONSENT_BASES
     source: str  # path below the imported root
     store: str | None = None
     camera: str | None = None
@@ -84,10 +94,10 @@ class Dataset:
     def __post_init__(self) -> None:
         if not self.annotated_classes or len(set(self.annotated_classes)) != len(self.annotated_classes):
             raise DatasetError(f"annotated_classes must be distinct and not empty, got {self.annotated_classes}")
-        unknown = set(self.annotated_classes) - set(CLASSES)
+        unknown = set(self.annotated_classes) - set(LABEL_CLASSES)
         if unknown:
             raise DatasetError(
-                f"annotated_classes: {', '.join(sorted(unknown))} not known (known: {', '.join(CLASSES)})"
+                f"annotated_classes: {', '.join(sorted(unknown))} not known (known: {', '.join(LABEL_CLASSES)})"
             )
         seen: set[str] = set()
         for image in self.images:
@@ -97,6 +107,11 @@ class Dataset:
             for box in image.boxes:
                 if box.class_name not in self.annotated_classes:
                     raise DatasetError(f"{image.file_name}: class {box.class_name!r} is not in annotated_classes")
+
+    @property
+    def detector_classes(self) -> tuple[str, ...]:
+        """The labelled classes that a detector can learn, in the order of the contract."""
+        return tuple(name for name in CLASSES if name in self.annotated_classes)
 
     def of_split(self, split: Split) -> tuple[ImageRecord, ...]:
         """Return the images of one split, in their order."""

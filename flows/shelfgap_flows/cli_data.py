@@ -22,23 +22,56 @@ class SourceFormat(StrEnum):
     YOLO = "yolo"
     VOC = "voc"
     CREATEML = "createml"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+    SKU110K = "sku110k"
 
 
-@data_app.command("import", epilog='Example: shelfgap data import photos --to data --class-map "Empty=gap"')
+class ExportFormat(StrEnum):
+    """Annotation formats that can be written."""
+
+    COCO = "coco"
+    YOLO = "yolo"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+
+
+class Consent(StrEnum):
+    """Why pictures may be used as far as persons are concerned."""
+
+    SYNTHETIC = "synthetic"
+    NO_PERSONS = "no-persons"
+    CONSENT = "consent"
+    NOTICE = "notice"
+    PUBLIC_DATASET = "public-dataset"
+
+
+ClassMap = Annotated[str, typer.Option(help='Names of the source and our classes: "Empty Shelf=gap,Half=low".')]
+
+
+@data_app.command(
+    "import",
+    epilog="Example: shelfgap data import photos --to data --license CC-BY-4.0 --consent notice --class-map Empty=gap",
+)
 def import_(
     source: Annotated[Path, typer.Argument(help="Folder of labelled photographs; sets below it are joined.")],
     to: Annotated[Path, typer.Option(help="Dataset directory to make; an earlier import is replaced.")],
     format: Annotated[SourceFormat, typer.Option(help="Format of the annotations.")] = SourceFormat.AUTO,
-    class_map: Annotated[
-        str, typer.Option(help='Names of the source and our classes: "Empty Shelf=gap,Half=low".')
-    ] = "",
-    license: Annotated[str | None, typer.Option(help="Licence of the photographs.")] = None,
+    class_map: ClassMap = "",
+    license: Annotated[str | None, typer.Option(help="Licence of the photographs, if their files do not say.")] = None,
+    consent: Annotated[Consent | None, typer.Option(help="Basis of their use, if their files do not say.")] = None,
+    allow_unstated: Annotated[
+        bool, typer.Option("--allow-unstated", help="Take pictures without licence or consent basis, marked so.")
+    ] = False,
     store: Annotated[str | None, typer.Option(help="Key of the store they come from.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse class names that nothing maps.")] = False,
     workspace: WorkspaceOption = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Import labelled photographs (COCO, YOLO, Pascal VOC, CreateML); bad records are set aside."""
+    """Import labelled photographs; bad records are set aside.
+
+    Formats: COCO, YOLO, Pascal VOC, CreateML, CVAT for images, Label Studio, SKU-110K.
+    """
     from shelfgap_datasets.intake.class_names import parse_class_map
     from shelfgap_datasets.intake.importer import import_source
 
@@ -53,6 +86,8 @@ def import_(
             format=format.value,
             class_map=parse_class_map(class_map),
             license=license or params.license,
+            consent=consent.value if consent else params.consent,
+            allow_unstated=allow_unstated,
             store=store,
             strict=strict,
             progress=progress,
@@ -68,6 +103,61 @@ def import_(
         print(f"  {report.rejected} records left out, see {to}/rejected.jsonl")
     for warning in report.warnings:
         print(f"  {warning}")
+
+
+@data_app.command(epilog="Example: shelfgap data export data/dataset --format cvat --to review")
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    format: Annotated[ExportFormat, typer.Option(help="What to write.")],
+    image_prefix: Annotated[
+        str, typer.Option(help="Where Label Studio finds the pictures, before their file name.")
+    ] = "/data/local-files/?d=images/",
+    as_json: AsJson = False,
+) -> None:
+    """Write pictures and labels for a labelling tool or another trainer."""
+    from shelfgap_datasets.coco import load_dataset
+    from shelfgap_datasets.labelling.export import export_dataset
+
+    loaded = load_dataset(dataset)
+    with progress_bar("exporting") as progress:
+        export_dataset(dataset, loaded, format.value, to, image_prefix=image_prefix, progress=progress)
+    if as_json:
+        print_json({"folder": str(to), "format": format.value, "images": len(loaded.images)})
+    else:
+        print(f"{to}: {len(loaded.images)} images as {format.value}")
+
+
+@data_app.command(epilog="Example: shelfgap data correct data/dataset review-done --to data/corrected")
+def correct(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    corrections: Annotated[Path, typer.Argument(help="Folder that the labelling tool exported.")],
+    to: Annotated[Path, typer.Option(help="Dataset directory to make.")],
+    format: Annotated[SourceFormat, typer.Option(help="Format of the corrections.")] = SourceFormat.AUTO,
+    class_map: ClassMap = "",
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Take corrected labels back, as a new version; pictures without a correction stay as they are."""
+    from shelfgap_datasets.intake.class_names import parse_class_map
+    from shelfgap_datasets.labelling.correct import correct_dataset
+
+    from shelfgap_flows.params import workspace_params
+
+    report = correct_dataset(
+        dataset,
+        corrections,
+        to,
+        class_aliases=workspace_params(workspace).dataset.class_aliases,
+        format=format.value,
+        class_map=parse_class_map(class_map),
+    )
+    if as_json:
+        print_json({"dataset": str(to), **asdict(report)})
+        return
+    print(f"{to}: {len(report.changed)} of {report.seen} returned pictures have other boxes now")
+    for rejection in report.rejections:
+        print(f"  {rejection.source}: {rejection.reason}; {rejection.action}")
 
 
 @data_app.command(epilog="Example: shelfgap data check data/dataset")

@@ -64,7 +64,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         lightning_logger=tracker.lightning_logger(run_id),
         should_stop=None if flow_pid is None else lambda: not _is_alive(flow_pid),
     )
-    trained = TrainedDetector(result.model, dataset.annotated_classes, data_hash, run_id)
+    trained = TrainedDetector(result.model, dataset.detector_classes, data_hash, run_id)
     save_detector(workspace.models / "detector.pt", trained)
     sheet = workspace.reports / "worst_validation.png"
     sheet.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,6 @@ def run_import(tmp_path: Path) -> Callable[..., tuple[ImportReport, Path]]:
 
     def run(source: Path, **options: Any) -> tuple[ImportReport, Path]:
         to = options.pop("to", tmp_path / "dataset")
-        return import_source(source, to, **{"class_aliases": ALIASES, **options}), to
+        return import_source(source, to, **{"class_aliases": ALIASES, "allow_unstated": True, **options}), to
 
     return run

@@ -42,7 +42,7 @@ def test_an_empty_folder(tmp_path, run_import):
 
 def test_pictures_without_annotations(tmp_path, run_import):
     paint(tmp_path / "source" / "a.jpg")
-    with pytest.raises(DatasetError, match=r"1 pictures but no annotations \(known: COCO, YOLO, VOC, CreateML\)"):
+    with pytest.raises(DatasetError, match=r"1 pictures but no annotations \(known: COCO, YOLO, VOC, CreateML, CVAT"):
         run_import(tmp_path / "source")
 
 
@@ -188,7 +188,7 @@ def test_unknown_class_names_are_listed_or_refused(coco_source, run_import):
 
 def test_no_known_class_at_all(coco_source, run_import):
     source = coco_source(categories=[{"id": 3, "name": "Shoe"}])
-    with pytest.raises(DatasetError, match=r"no class name means gap, low, occluder; found Shoe \(3 boxes\)"):
+    with pytest.raises(DatasetError, match=r"no class name means gap, low, occluder, product; found Shoe \(3 boxes\)"):
         run_import(source)
 
 
@@ -285,10 +285,9 @@ def test_a_failed_import_leaves_the_earlier_one(coco_source, run_import, monkeyp
 
 def test_licence_and_store_go_with_each_image(coco_source, run_import):
     source = coco_source(licenses=[{"id": 1, "name": "CC BY 4.0"}])
-    report, to = run_import(source, store="s1")
-    assert {(i.license, i.store) for i in load_dataset(to).images} == {("CC BY 4.0", "s1")}
+    report, to = run_import(source, store="s1", consent="notice", allow_unstated=False)
+    assert {(i.license, i.consent, i.store) for i in load_dataset(to).images} == {("CC BY 4.0", "notice", "s1")}
     assert report.warnings == ()
     report, to = run_import(source, license="MIT")
-    assert {i.license for i in load_dataset(to).images} == {"MIT"}
-    report, _ = run_import(coco_source())
-    assert report.warnings == ("3 pictures without a stated licence; name it with --license",)
+    assert {(i.license, i.consent) for i in load_dataset(to).images} == {("MIT", "unstated")}
+    assert report.warnings == ("3 pictures without a stated consent basis; name it with --consent",)

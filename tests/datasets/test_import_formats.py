@@ -1,4 +1,4 @@
-"""One and the same box, written in four formats, arrives as the same box."""
+"""One and the same box, written in each format, arrives as the same box."""
 
 from __future__ import annotations
 
@@ -39,7 +39,63 @@ def write_voc(root: Path) -> None:
     )
 
 
+def write_cvat_turned_box(root: Path) -> None:
+    """The box 20 wide and 30 high about (25, 30), turned by a quarter."""
+    (root / "annotations.xml").write_text(
+        "<annotations><version>1.1</version><image id='0' name='a.jpg' width='80' height='60'>"
+        "<box label='Empty' xtl='15' ytl='15' xbr='35' ybr='45' rotation='90'/></image></annotations>"
+    )
+
+
+def write_cvat_polygon(root: Path) -> None:
+    (root / "annotations.xml").write_text(
+        "<annotations><image id='0' name='a.jpg' width='80' height='60'>"
+        "<polygon label='Empty' points='10,30;25,20;40,30;25,40'/></image></annotations>"
+    )
+
+
+def label_studio_result(**value: object) -> dict[str, object]:
+    return {"type": next(k for k in value if k.endswith("labels")), "original_width": 80, "original_height": 60} | {
+        "value": value
+    }
+
+
+def write_label_studio(root: Path) -> None:
+    """An old annotation, a cancelled one, and the one that counts; the picture was uploaded."""
+    box = {"x": 100 * 10 / 80, "y": 100 * 20 / 60, "width": 100 * 30 / 80, "height": 100 * 20 / 60, "rotation": 0}
+    right = label_studio_result(**box, rectanglelabels=["Empty"])
+    wrong = label_studio_result(x=1, y=1, width=3, height=3, rectanglelabels=["Empty"])
+    annotations = [
+        {"result": [right, {"type": "choices", "value": {"choices": ["dark"]}}], "updated_at": "2026-02-01"},
+        {"result": [wrong], "updated_at": "2026-01-01"},
+        {"result": [wrong], "updated_at": "2026-03-01", "was_cancelled": True},
+    ]
+    task = {"data": {"image": "/data/upload/7/0a1b2c3d-a.jpg"}, "annotations": annotations}
+    (root / "tasks.json").write_text(json.dumps([task]))
+
+
+def write_label_studio_turned(root: Path) -> None:
+    """A rectangle of 20x30 pixels turned by a quarter about its upper left corner (40, 20)."""
+    box = {"x": 50, "y": 100 / 3, "width": 25, "height": 50, "rotation": 90}
+    task = {
+        "data": {"image": "s3://bucket/a.jpg"},
+        "annotations": [{"result": [label_studio_result(**box, rectanglelabels=["Empty"])]}],
+    }
+    (root / "tasks.json").write_text(json.dumps([task]))
+
+
+def write_label_studio_min(root: Path) -> None:
+    box = {"x": 12.5, "y": 100 / 3, "width": 37.5, "height": 100 / 3, "rectanglelabels": ["Empty"]}
+    shape = box | {"original_width": 80, "original_height": 60}
+    (root / "min.json").write_text(json.dumps([{"image": "/data/local-files/?d=a.jpg", "id": 1, "label": [shape]}]))
+
+
 FORMATS = {
+    "cvat turned": write_cvat_turned_box,
+    "cvat polygon": write_cvat_polygon,
+    "label-studio": write_label_studio,
+    "label-studio turned": write_label_studio_turned,
+    "label-studio min": write_label_studio_min,
     "coco": write_coco,
     "createml": write_createml,
     "yolo": write_yolo_box,
@@ -97,3 +153,85 @@ def test_yolo_pictures_with_an_empty_file_are_full_shelves(tmp_path, run_import)
     images = load_dataset(to).images
     assert [len(image.boxes) for image in images] == [1, 0]
     assert {image.license for image in images} == {"CC BY 4.0"}
+
+
+def test_sku110k_tables_give_products(tmp_path, run_import):
+    source = tmp_path / "source"
+    paint(source / "images" / "test_0.jpg")
+    paint(source / "images" / "test_1.jpg", 1)
+    (source / "annotations").mkdir()
+    (source / "annotations" / "annotations_test.csv").write_text(
+        "test_0.jpg,10,20,40,40,object,80,60\ntest_0.jpg,40,20,50,40,object,80,60\ntest_1.jpg,1,1,9,9,object,80,60\n"
+    )
+    report, to = run_import(source)
+    assert (report.format, report.boxes, report.rejected) == ("sku110k", {"product": 3}, 0)
+    dataset = load_dataset(to)
+    assert dataset.detector_classes == ()
+    assert dataset.images[0].boxes[0].xyxy == BOX
+
+
+def test_a_class_without_a_box_counts_as_labelled_where_the_task_lists_it(tmp_path, run_import):
+    source = tmp_path / "source"
+    paint(source / "a.jpg")
+    (source / "annotations.xml").write_text(
+        "<annotations><meta><job><labels><label><name>gap</name></label><label><name>low</name></label></labels></job>"
+        "</meta><image id='0' name='a.jpg' width='80' height='60'/></annotations>"
+    )
+    _, to = run_import(source)
+    assert load_dataset(to).annotated_classes == ("gap", "low")
+
+
+def test_shapes_that_enclose_nothing_and_unfinished_tasks_are_set_aside(tmp_path, run_import):
+    source = tmp_path / "cvat"
+    paint(source / "a.jpg")
+    (source / "annotations.xml").write_text(
+        "<annotations><image id='0' name='a.jpg' width='80' height='60'><points label='gap' points='1,2'/>"
+        "<box label='gap' xtl='1' ytl='1' xbr='9' ybr='9'/></image><track id='4'/></annotations>"
+    )
+    report, to = run_import(source)
+    assert (report.boxes, report.rejected) == ({"gap": 1}, 2)
+    assert "export as CVAT for images 1.1" in (to / "rejected.jsonl").read_text()
+    source = tmp_path / "studio"
+    paint(source / "a.jpg")
+    paint(source / "b.jpg", 1)
+    done = [{"result": [label_studio_result(x=1, y=1, width=30, height=30, rectanglelabels=["gap"])]}]
+    tasks = [
+        {"data": {"image": "a.jpg"}, "annotations": done},
+        {"data": {"image": "b.jpg"}, "annotations": [], "predictions": done},
+    ]
+    (source / "tasks.json").write_text(json.dumps(tasks))
+    report, to = run_import(source, to=tmp_path / "second")
+    assert (report.images, report.boxes) == (1, {"gap": 1})
+    assert "a task without a finished annotation" in (to / "rejected.jsonl").read_text()
+
+
+def test_what_the_files_of_a_source_state(tmp_path, run_import):
+    source = tmp_path / "source"
+    for number, folder in enumerate(("cc", "mit", "own")):
+        paint(source / folder / "a.jpg", number)
+        (source / folder / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (source / "data.yaml").write_text("names: [gap]\n")
+    (source / "SOURCE.yaml").write_text("consent: public-dataset\nlicense: PD\n")
+    (source / "cc" / "README.dataset.txt").write_text("# shelf\n\nLicense: CC BY 4.0\n")
+    (source / "mit" / "LICENSE").write_text("MIT License\n\nPermission is hereby granted, free of charge, to any")
+    (source / "own" / "SOURCE.yaml").write_text("consent: notice\nstore: lyon\n")
+    _, to = run_import(source, allow_unstated=False)
+    found = {i.source: (i.license, i.consent, i.store) for i in load_dataset(to).images}
+    assert found == {
+        "cc/a.jpg": ("CC BY 4.0", "public-dataset", None),
+        "mit/a.jpg": ("MIT", "public-dataset", None),
+        "own/a.jpg": ("PD", "notice", "lyon"),
+    }
+
+
+def test_pictures_without_rights_are_set_aside_and_their_neighbours_kept(coco_source, run_import):
+    source = coco_source()
+    document = json.loads((source / "labels.json").read_text())
+    document["images"][0] |= {"license": "MIT", "consent": "notice"}
+    document["images"][1] |= {"license": "MIT", "consent": "whatever"}
+    (source / "labels.json").write_text(json.dumps(document))
+    report, to = run_import(source, allow_unstated=False)
+    assert (report.images, report.rejected) == (1, 2)
+    rejected = (to / "rejected.jsonl").read_text()
+    assert "consent basis 'whatever' is not known" in rejected
+    assert "no licence and no consent basis stated" in rejected

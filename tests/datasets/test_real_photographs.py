@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     to = tmp_path_factory.mktemp("real") / "dataset"
-    report = import_source(SOURCE, to, class_aliases=ALIASES)
+    report = import_source(SOURCE, to, class_aliases=ALIASES, allow_unstated=True)
     divided = split_dataset(to, load_dataset(to), SPLIT, DUPLICATES)
     save_dataset(to, divided)
     return to, report, divided

@@ -25,7 +25,9 @@ DUPLICATES = DuplicateParams(max_hash_distance=6)
 
 
 def record(name: str, **values) -> ImageRecord:
-    return ImageRecord(file_name=name, width=80, height=60, sha256="", license="MIT", source=name, **values)
+    return ImageRecord(
+        file_name=name, width=80, height=60, sha256="", license="MIT", consent="no-persons", source=name, **values
+    )
 
 
 @pytest.fixture

@@ -54,6 +54,8 @@ def test_the_commands_are_those_that_others_rely_on():
         "bench",
         "bundle",
         "data check",
+        "data correct",
+        "data export",
         "data import",
         "data split",
         "data synth",
@@ -135,6 +137,9 @@ def test_a_stage_without_its_inputs_names_the_one_before(shelfgap, tmp_path, sta
     assert "Traceback" not in err
 
 
+RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")
+
+
 @pytest.fixture
 def coco_folder(tmp_path):
     from labelled_pictures_for_flows import write_coco_folder
@@ -143,14 +148,14 @@ def coco_folder(tmp_path):
 
 
 def test_import_split_check_as_a_user_does_it(shelfgap, coco_folder):
-    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data", "--store", "lyon-3", "--json")
+    code, out, _ = shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data", "--store", "lyon-3", "--json")
     report = json.loads(out.splitlines()[-1])
     assert (code, report["images"], report["boxes"]) == (0, 12, {"gap": 12})
     assert {image.store for image in load_dataset(coco_folder.parent / "data").images} == {"lyon-3"}
     code, out, err = shelfgap("data", "split", "data")
     assert code == 1  # one store is one group
     assert "one group" in err or "group" in err
-    shelfgap("data", "import", coco_folder, "--to", "data")
+    shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data")
     code, out, _ = shelfgap("data", "split", "data", "--json")
     sides = json.loads(out.splitlines()[-1])
     assert code == 0
@@ -161,7 +166,7 @@ def test_import_split_check_as_a_user_does_it(shelfgap, coco_folder):
 
 
 def test_check_fails_on_a_cut_picture_and_quarantine_keeps_the_rest(shelfgap, coco_folder):
-    shelfgap("data", "import", coco_folder, "--to", "data")
+    shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data")
     shelfgap("data", "split", "data")
     dataset = coco_folder.parent / "data"
     victim = dataset / "images" / load_dataset(dataset).images[0].file_name
@@ -175,18 +180,42 @@ def test_check_fails_on_a_cut_picture_and_quarantine_keeps_the_rest(shelfgap, co
     assert shelfgap("data", "check", "data")[0] == 0
 
 
+def test_import_without_licence_or_consent_says_what_to_state(shelfgap, coco_folder):
+    code, _, err = shelfgap("data", "import", coco_folder, "--to", "data", "--license", "MIT")
+    assert code == 1
+    assert "no consent basis stated; state it with --consent BASIS, or in SOURCE.yaml beside the pictures" in err
+    assert "Traceback" not in err
+    (coco_folder / "SOURCE.yaml").write_text("consent: notice\nstore: lyon-3\n")
+    assert shelfgap("data", "import", coco_folder, "--to", "data", "--license", "MIT")[0] == 0
+    assert {i.store for i in load_dataset(coco_folder.parent / "data").images} == {"lyon-3"}
+
+
+def test_labels_go_to_a_labelling_tool_and_come_back_corrected(shelfgap, coco_folder):
+    shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data")
+    code, out, _ = shelfgap("data", "export", "data", "--format", "cvat", "--to", "review", "--json")
+    assert (code, json.loads(out.splitlines()[-1])["images"]) == (0, 12)
+    page = coco_folder.parent / "review" / "annotations.xml"
+    page.write_text(page.read_text().replace('xtl="10.0000"', 'xtl="4.0000"', 1))
+    code, out, _ = shelfgap("data", "correct", "data", "review", "--to", "corrected", "--json")
+    report = json.loads(out.splitlines()[-1])
+    assert (code, report["seen"], len(report["changed"])) == (0, 12, 1)
+    code, _, err = shelfgap("data", "export", "data", "--format", "yolo", "--to", "review")
+    assert code == 1
+    assert "exists and is not empty" in err
+
+
 def test_strict_refuses_a_class_that_nothing_maps(shelfgap, coco_folder):
-    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data", "--class-map", "Void=gap")
+    code, out, _ = shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data", "--class-map", "Void=gap")
     assert code == 0
     document = json.loads((coco_folder / "labels.json").read_text())
     document["categories"][0]["name"] = "Disorganized"
     document["categories"].append({"id": 9, "name": "Empty"})
     document["annotations"][0]["category_id"] = 9
     (coco_folder / "labels.json").write_text(json.dumps(document))
-    code, out, _ = shelfgap("data", "import", coco_folder, "--to", "data")
+    code, out, _ = shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "data")
     assert code == 0
     assert "Disorganized" in out
-    code, _, err = shelfgap("data", "import", coco_folder, "--to", "strict", "--strict")
+    code, _, err = shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "strict", "--strict")
     assert code == 1
     assert "Disorganized" in err
     assert not (coco_folder.parent / "strict").exists()

@@ -92,7 +92,7 @@ def train(
     module = DetectorModule(
         model_params,
         train_params,
-        len(dataset.annotated_classes),
+        len(dataset.detector_classes),
         total_steps=train_params.epochs * data.steps_per_epoch(),
     )
     trainer = pl.Trainer(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from shelfgap_edge.contract import CLASSES
-
-from shelfgap_datasets.schema import DatasetError
+from shelfgap_datasets.schema import LABEL_CLASSES, DatasetError
 
 
 def parse_class_map(text: str) -> dict[str, str]:
@@ -43,15 +41,15 @@ def map_names(
     >>> map_names(["Empty Shelf", "gap", "Shoe"], {"gap": ["empty shelf"]})
     {'Empty Shelf': 'gap', 'gap': 'gap'}
     """
-    known = {name: name for name in CLASSES}
+    known = {name: name for name in LABEL_CLASSES}
     pairs = [(alias, ours) for ours, listed in aliases.items() for alias in listed]
     for alias, ours in pairs:
         if known.setdefault(_fold(alias), ours) != ours:
             raise DatasetError(f"class_aliases: {alias!r} stands for {known[_fold(alias)]} and for {ours}")
     known |= {_fold(name): ours for name, ours in (class_map or {}).items()}
     for ours in {*aliases, *known.values()}:
-        if ours not in CLASSES:
-            raise DatasetError(f"class {ours!r} is not known; expected one of {', '.join(CLASSES)}")
+        if ours not in LABEL_CLASSES:
+            raise DatasetError(f"class {ours!r} is not known; expected one of {', '.join(LABEL_CLASSES)}")
     return {name: known[_fold(name)] for name in names if _fold(name) in known}
 
 

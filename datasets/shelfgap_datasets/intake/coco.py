@@ -8,7 +8,6 @@ Source: COCO data format, https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,8 +21,10 @@ from shelfgap_datasets.intake.model import (
     as_label,
     as_number,
     as_size,
+    polygon_bounds,
+    record_keys,
 )
-from shelfgap_datasets.intake.tree import SourceTree, core
+from shelfgap_datasets.intake.tree import SourceTree
 
 
 def is_coco(document: object) -> bool:
@@ -52,6 +53,9 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
         boxes = _boxes_by_image(path, annotations, names, reading)
         licenses = _license_names(document)
         seen: set[int | str] = set()
+        stem = PurePosixPath(path).stem
+        # instances_default.json (CVAT) and instances_train2017.json speak of images/default and train2017.
+        splits = (stem, stem.rpartition("_")[2])
         for row, image in enumerate(document["images"]):
             where = f"{path}: images[{row}]"
             image_id = _key(image.get("id")) if isinstance(image, dict) else None
@@ -62,7 +66,7 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
                 reading.reject(where, f"id {image_id!r} stands twice")
                 continue
             seen.add(image_id)
-            picture, problem = _picture(tree, path, image.get("file_name"))
+            picture, problem = tree.resolve(path, image.get("file_name"), splits)
             if picture is None:
                 reading.reject(where, problem, "put the picture where file_name says, or remove the record")
                 continue
@@ -71,11 +75,7 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
                     picture=picture,
                     boxes=tuple(boxes.pop(image_id, ())),
                     stated_size=as_size(image.get("height"), image.get("width")),
-                    license=_license(image.get("license"), licenses),
-                    store=as_label(image.get("store")),
-                    camera=as_label(image.get("camera")),
-                    section=as_label(image.get("section")),
-                    captured_at=as_label(image.get("captured_at")),
+                    stated=record_keys(image | {"license": _license(image.get("license"), licenses)}),
                 )
             )
         for image_id, orphans in boxes.items():
@@ -111,28 +111,6 @@ def _boxes_by_image(
         else:
             boxes.setdefault(image_id, []).append(SourceBox(names[category], xyxy, where))
     return boxes
-
-
-def _picture(tree: SourceTree, path: str, file_name: object) -> tuple[str | None, str]:
-    """Find the picture of a record: below the JSON's folder, below SOURCE, or in the folder of its split."""
-    if not isinstance(file_name, str) or not file_name.strip():
-        return None, f"file_name must be a path, got {file_name!r}"
-    name = file_name.replace("\\", "/")
-    json_folder = posixpath.dirname(path)
-    below = posixpath.normpath(posixpath.join(json_folder, name))
-    if name.startswith("/") or name[1:2] == ":" or below.startswith("../"):
-        return None, f"file_name {file_name!r} leaves the source folder"
-    folder, base = posixpath.split(below)
-    plain = posixpath.dirname(posixpath.normpath(name))
-    stem = PurePosixPath(path).stem
-    # instances_default.json (CVAT) and instances_train2017.json speak of images/default and train2017.
-    splits = (stem, stem.rpartition("_")[2])
-    folders = [folder, plain, *(posixpath.join(json_folder, split, plain) for split in splits)]
-    for candidate in folders:
-        picture = tree.locate(candidate, base)
-        if picture and (posixpath.basename(picture) == base or core(candidate) == core(folder)):
-            return picture, ""
-    return None, f"no picture {file_name!r} beside the file, below the source or in an images folder"
 
 
 def _category_names(document: Mapping[str, Any]) -> dict[int | str, str]:
@@ -174,8 +152,7 @@ def _polygon_bounds(segmentation: object) -> tuple[float, float, float, float] |
     numbers = [value for value in values if value is not None]
     if len(numbers) != len(values) or len(numbers) < 6 or len(numbers) % 2:
         return None
-    xs, ys = numbers[0::2], numbers[1::2]
-    return min(xs), min(ys), max(xs), max(ys)
+    return polygon_bounds(numbers)
 
 
 def _key(value: object) -> int | str | None:

@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
+from shelfgap_datasets.intake.label_studio import is_label_studio
 from shelfgap_datasets.intake.model import FIX_BOX, Reading, SourceBox, SourceImage, as_label, as_number
 from shelfgap_datasets.intake.tree import SourceTree
 
@@ -22,7 +23,8 @@ _BOX_KEYS = ("annotations", "annotation")
 def is_createml(document: object) -> bool:
     """Say whether a parsed JSON file is meant as CreateML."""
     entries = document if isinstance(document, list) else [document]
-    return any(isinstance(e, dict) and any(key in e for key in _IMAGE_KEYS) for e in entries)
+    named = any(isinstance(e, dict) and any(key in e for key in _IMAGE_KEYS) for e in entries)
+    return named and not is_label_studio(document)
 
 
 def read_createml(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:

@@ -8,37 +8,28 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
-
-import numpy as np
-from shelfgap_edge.contract import CLASSES
-from shelfgap_edge.geometry import iou_matrix
+from pathlib import Path
 
 from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
+from shelfgap_datasets.intake.boxes import boxes_of_picture, union
 from shelfgap_datasets.intake.class_names import map_names
-from shelfgap_datasets.intake.coco import read_coco
-from shelfgap_datasets.intake.createml import read_createml
-from shelfgap_datasets.intake.model import FIX_ANNOTATION, FIX_BOX, Reading, SourceBox, SourceImage
-from shelfgap_datasets.intake.pictures import Picture, PictureProblem, open_picture, turn_box
-from shelfgap_datasets.intake.tree import SourceTree, scan
-from shelfgap_datasets.intake.voc import read_voc
-from shelfgap_datasets.intake.yolo import read_yolo
+from shelfgap_datasets.intake.formats import Format, read_annotations
+from shelfgap_datasets.intake.model import SourceImage
+from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
+from shelfgap_datasets.intake.provenance import read_provenance
+from shelfgap_datasets.intake.tree import scan
 from shelfgap_datasets.schema import (
-    Box,
+    CONSENT_BASES,
+    LABEL_CLASSES,
+    UNSTATED,
     Dataset,
     DatasetError,
     ImageRecord,
     Rejection,
-    box_problem,
-    clip_box,
 )
 
-Format = Literal["auto", "coco", "yolo", "voc", "createml"]
-UNKNOWN_LICENSE = "unknown"
 IMPORT_FILE = "import.json"
-_SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,9 @@ def import_source(
     format: Format = "auto",
     class_map: Mapping[str, str] | None = None,
     license: str | None = None,
+    consent: str | None = None,
     store: str | None = None,
+    allow_unstated: bool = False,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
@@ -87,14 +80,19 @@ def import_source(
         class_aliases: our class -> names in sources.
         format: of the annotations; found out by default.
         class_map: source name -> our class, before the aliases.
-        license: of every picture; else what the source states, else "unknown".
+        license: of every picture; else what the source states.
+        consent: basis for every picture, a key of `CONSENT_BASES`; else what the source states.
         store: key of the store, for pictures that name none.
+        allow_unstated: take pictures without licence or consent basis, as "unstated"; else they are rejected.
         strict: refuse class names that nothing maps.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        DatasetError: no such folder, nothing usable in it, unclear format or classes, or `to` holds other files.
+        DatasetError: no such folder, nothing usable in it, unclear format or classes, no licence or consent basis,
+            or `to` holds other files.
     """
+    if consent is not None and consent not in CONSENT_BASES:
+        raise DatasetError(f"consent basis {consent!r} is not known; expected one of {', '.join(CONSENT_BASES)}")
     if not source.is_dir():
         raise DatasetError(f"{source}: no such folder")
     _refuse_target(source, to)
@@ -104,7 +102,7 @@ def import_source(
         raise DatasetError(f"{source}: cannot be listed ({error.strerror})") from None
     if not tree.pictures:
         raise DatasetError(f"{source}: no pictures in this folder; expected labelled photographs")
-    reading = _read(tree, source, format)
+    reading = read_annotations(tree, source, format)
     names = map_names(reading.class_names, class_aliases, class_map)
     counts = Counter(box.label for image in reading.images for box in image.boxes)
     unmapped = {name: counts[name] for name in sorted(reading.class_names) if name not in names}
@@ -114,10 +112,12 @@ def import_source(
     if not names:
         found = f"found {listed}" if listed else "no class names found"
         raise DatasetError(
-            f"{source}: no class name means {', '.join(CLASSES)}; {found}; map with --class-map 'NAME=gap'"
+            f"{source}: no class name means {', '.join(LABEL_CLASSES)}; {found}; map with --class-map 'NAME=gap'"
         )
 
-    rejections = [*tree.rejections, *reading.rejections]
+    provenance = read_provenance(tree)
+    given = {key: value for key, value in (("license", license), ("consent", consent)) if value is not None}
+    rejections = [*tree.rejections, *reading.rejections, *provenance.rejections]
     by_picture: dict[str, list[SourceImage]] = {}
     for image in reading.images:
         by_picture.setdefault(image.picture, []).append(image)
@@ -136,18 +136,23 @@ def import_source(
                 progress(done, len(by_picture))
             try:
                 picture = open_picture(tree.root / path)
-            except PictureProblem as problem:
-                rejections.append(Rejection(path, problem.reason, problem.action))
+            except PictureProblem as bad:
+                rejections.append(Rejection(path, bad.reason, bad.action))
                 continue
-            boxes, problems = _boxes(path, picture, images, names)
+            boxes, problems = boxes_of_picture(path, picture, images, names)
             rejections += problems
             if boxes is None:
+                continue
+            stated = {**({"store": store} if store else {}), **provenance.of(path), **_stated(images), **given}
+            problem = _rights_problem(stated, allow_unstated)
+            if problem:
+                rejections.append(Rejection(path, *problem))
                 continue
             digest = hashlib.sha256(picture.data).hexdigest()
             if digest in records:
                 merged += 1
                 first = records[digest]
-                records[digest] = replace(first, boxes=_union(first.boxes, boxes))
+                records[digest] = replace(first, boxes=union(first.boxes, boxes))
                 continue
             name = _free_name(path, picture.suffix, taken)
             target = partial / IMAGES_DIR / name
@@ -158,18 +163,20 @@ def import_source(
                 width=picture.size[1],
                 height=picture.size[0],
                 sha256=digest,
-                license=license or _stated(images, "license") or UNKNOWN_LICENSE,
                 source=path,
-                store=_stated(images, "store") or store,
-                camera=_stated(images, "camera"),
-                section=_stated(images, "section"),
-                captured_at=_stated(images, "captured_at"),
                 boxes=boxes,
+                license=stated.get("license", UNSTATED),
+                consent=stated.get("consent", UNSTATED),
+                store=stated.get("store"),
+                camera=stated.get("camera"),
+                section=stated.get("section"),
+                captured_at=stated.get("captured_at"),
             )
         if not records:
-            first_reason = f"; first reason: {rejections[0].source}: {rejections[0].reason}" if rejections else ""
-            raise DatasetError(f"{source}: no usable picture with an annotation{first_reason}")
-        annotated = tuple(name for name in CLASSES if name in names.values())
+            last = rejections[-1] if rejections else None
+            reason = f"; last reason: {last.source}: {last.reason}; {last.action}" if last else ""
+            raise DatasetError(f"{source}: no usable picture with an annotation{reason}")
+        annotated = tuple(name for name in LABEL_CLASSES if name in names.values())
         dataset = Dataset(tuple(records.values()), annotated, tuple(rejections))
         save_dataset(partial, dataset)
         report = _report(reading.format, dataset, unmapped, merged)
@@ -177,107 +184,31 @@ def import_source(
     return report
 
 
-def _read(tree: SourceTree, source: Path, format: Format) -> Reading:
-    """Read the annotations in the wanted format, or in the only one found."""
-    documents, broken = _json_documents(tree) if format in ("auto", "coco", "createml") else ({}, [])
-    readers: dict[str, Callable[[], Reading]] = {
-        "coco": lambda: read_coco(tree, documents),
-        "createml": lambda: read_createml(tree, documents),
-        "voc": lambda: read_voc(tree),
-        "yolo": lambda: read_yolo(tree, wanted=format == "yolo"),
-    }
-    wanted = readers if format == "auto" else {format: readers[format]}
-    found = [reading for read in wanted.values() if (reading := read()).files]
-    if not found:
-        what = "annotations" if format == "auto" else f"annotations in the format {format}"
-        hint = f"; first problem: {broken[0].source}: {broken[0].reason}" if broken else ""
-        raise DatasetError(
-            f"{source}: {len(tree.pictures)} pictures but no {what} (known: COCO, YOLO, VOC, CreateML){hint}"
-        )
-    if len(found) > 1:
-        kinds = " and ".join(reading.format for reading in found)
-        raise DatasetError(f"{source}: annotations in {kinds}; say which counts with --format")
-    reading = found[0]
-    reading.rejections.extend(broken)
-    if not reading.images:
-        first = reading.rejections[0] if reading.rejections else None
-        reason = f"; first problem: {first.source}: {first.reason}" if first else ""
-        raise DatasetError(f"{source}: no {reading.format} annotation belongs to a picture{reason}")
-    return reading
+def _stated(images: list[SourceImage]) -> dict[str, str]:
+    """Return what the annotations of a picture state of it; the first that does counts."""
+    stated: dict[str, str] = {}
+    for image in reversed(images):
+        stated |= image.stated
+    return stated
 
 
-def _json_documents(tree: SourceTree) -> tuple[dict[str, Any], list[Rejection]]:
-    documents: dict[str, Any] = {}
-    broken: list[Rejection] = []
-    for path in tree.annotations:
-        if PurePosixPath(path).suffix.lower() == ".json":
-            try:
-                documents[path] = json.loads(tree.read(path))
-            except (OSError, ValueError, RecursionError) as error:
-                reason = f"not readable as JSON ({' '.join(str(error).split())})"
-                broken.append(Rejection(path, reason, FIX_ANNOTATION))
-    return documents, broken
-
-
-def _boxes(
-    path: str, picture: Picture, images: list[SourceImage], names: Mapping[str, str]
-) -> tuple[tuple[Box, ...] | None, list[Rejection]]:
-    """Return the boxes of one picture in displayed pixels; None when an annotation speaks of another size."""
-    height, width = picture.size
-    kept: tuple[Box, ...] = ()
-    problems: list[Rejection] = []
-    for image in images:
-        stated = image.stated_size
-        if stated not in (None, picture.size, picture.stored_size):
-            reason = f"the annotation speaks of {stated[1]}x{stated[0]}, the picture is {width}x{height}"
-            return None, [Rejection(path, reason, "label the picture in its own size")]
-        # A tool that gives the size before rotation also counted its boxes there.
-        is_unturned = stated == picture.stored_size != picture.size
-        mine = []
-        for box in image.boxes:
-            if box.label not in names:
-                continue
-            xyxy = _pixels(box, image, picture, is_unturned)
-            problem = box_problem(xyxy, width, height)
-            if problem:
-                problems.append(Rejection(box.where, problem, FIX_BOX))
-            else:
-                mine.append(Box(names[box.label], clip_box(xyxy, width, height)))
-        kept = _union(kept, tuple(dict.fromkeys(mine)))
-    return kept, problems
-
-
-def _pixels(
-    box: SourceBox, image: SourceImage, picture: Picture, is_unturned: bool
-) -> tuple[float, float, float, float]:
-    if image.boxes_are_fractions:
-        height, width = picture.size
-        x1, y1, x2, y2 = box.xyxy
-        return x1 * width, y1 * height, x2 * width, y2 * height
-    return turn_box(box.xyxy, picture.orientation, picture.stored_size) if is_unturned else box.xyxy
-
-
-def _union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
-    """Join the boxes of two labellings of one picture: of two that mean the same, the first stays."""
-    if not first:
-        return second
-    added = []
-    for box in second:
-        rivals = [other.xyxy for other in first if other.class_name == box.class_name]
-        if (
-            not rivals
-            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < _SAME_BOX_IOU
-        ):
-            added.append(box)
-    return (*first, *added)
-
-
-def _stated(images: list[SourceImage], key: str) -> str | None:
-    return next((value for image in images if (value := getattr(image, key))), None)
+def _rights_problem(stated: Mapping[str, str], allow_unstated: bool) -> tuple[str, str] | None:
+    """Say what licence or consent lack, and what to do; None when the picture may be used."""
+    license, consent = stated.get("license", UNSTATED), stated.get("consent", UNSTATED)
+    if consent not in (*CONSENT_BASES, UNSTATED):
+        return f"consent basis {consent!r} is not known", f"state one of {', '.join(CONSENT_BASES)}"
+    if allow_unstated:
+        return None
+    missing = [name for name, value in (("licence", license), ("consent basis", consent)) if value == UNSTATED]
+    if not missing:
+        return None
+    options = " and ".join({"licence": "--license NAME", "consent basis": "--consent BASIS"}[name] for name in missing)
+    return f"no {' and no '.join(missing)} stated", f"state it with {options}, or in SOURCE.yaml beside the pictures"
 
 
 def _free_name(path: str, suffix: str, taken: set[str]) -> str:
     """Return the path below the source with the stored suffix; numbered when another picture has it."""
+    path = path.removeprefix(f"{IMAGES_DIR}/")
     stem, old = posixpath.splitext(path)
     name = path if old.lower() in (suffix, ".jpeg" if suffix == ".jpg" else suffix) else stem + suffix
     number = 2
@@ -290,9 +221,10 @@ def _free_name(path: str, suffix: str, taken: set[str]) -> str:
 
 def _report(format: str, dataset: Dataset, unmapped: dict[str, int], merged: int) -> ImportReport:
     warnings = []
-    unknown = sum(image.license == UNKNOWN_LICENSE for image in dataset.images)
-    if unknown:
-        warnings.append(f"{unknown} pictures without a stated licence; name it with --license")
+    for what, key in (("licence", "license"), ("consent basis", "consent")):
+        unstated = sum(getattr(image, key) == UNSTATED for image in dataset.images)
+        if unstated:
+            warnings.append(f"{unstated} pictures without a stated {what}; name it with --{key}")
     if unmapped:
         listed = ", ".join(f"{name} ({count} boxes)" for name, count in unmapped.items())
         warnings.append(f"class names left out: {listed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shelfgap_datasets.schema import Rejection
@@ -32,18 +33,14 @@ class SourceImage:
         boxes: its boxes.
         boxes_are_fractions: the coordinates are fractions of the displayed width and height.
         stated_size: (height, width) in pixels that the annotation gives for the picture, if it does.
-        license, store, camera, section, captured_at: as stated by the annotation, if it does.
+        stated: what the annotation states of the picture, by `RECORD_KEYS`.
     """
 
     picture: str
     boxes: tuple[SourceBox, ...]
     boxes_are_fractions: bool = False
     stated_size: tuple[int, int] | None = None
-    license: str | None = None
-    store: str | None = None
-    camera: str | None = None
-    section: str | None = None
-    captured_at: str | None = None
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,6 +61,49 @@ class Reading:
         """Note that the source speaks of a class."""
         if name not in self.class_names:
             self.class_names.append(name)
+
+
+RECORD_KEYS = ("license", "consent", "store", "camera", "section", "captured_at")  # what is stated of a picture
+
+
+def record_keys(values: Mapping[str, object]) -> dict[str, str]:
+    """Return what a record states of its picture, by `RECORD_KEYS`.
+
+    >>> record_keys({"store": "s1", "camera": 3, "section": None, "id": 7})
+    {'store': 's1', 'camera': '3'}
+    """
+    return {key: label for key in RECORD_KEYS if (label := as_label(values.get(key))) is not None}
+
+
+def polygon_bounds(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return the bounds of a polygon x1, y1, x2, y2, ...; NaN when a coordinate is NaN.
+
+    >>> polygon_bounds([0, 5, 10, 0, 4, 9])
+    (0, 0, 10, 9)
+    """
+    xs, ys = numbers[0::2], numbers[1::2]
+    if any(value != value for value in numbers):  # min and max pass over a NaN; the box check must see it
+        return (math.nan,) * 4
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def turned_bounds(
+    xyxy: tuple[float, float, float, float], degrees: float, pivot: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Return the upright bounds of a box that is turned clockwise about a point, all in pixels.
+
+    >>> [round(v, 6) for v in turned_bounds((0, 0, 4, 2), 90, (2, 1))]
+    [1.0, -1.0, 3.0, 3.0]
+    """
+    if degrees % 360 == 0:
+        return xyxy
+    x1, y1, x2, y2 = xyxy
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turned: list[float] = []
+    for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2)):
+        dx, dy = x - pivot[0], y - pivot[1]
+        turned += [pivot[0] + dx * cos - dy * sin, pivot[1] + dx * sin + dy * cos]
+    return polygon_bounds(turned)
 
 
 def as_number(value: object) -> float | None:

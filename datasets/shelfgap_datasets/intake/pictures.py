@@ -115,11 +115,12 @@ def _accept(data: bytes, image: Image.Image) -> Picture:
         raise PictureProblem(kind, "save it as 8-bit RGB")
     if image.format == "PNG" and data[24:25] == b"\x10":  # Pillow would cut 16-bit colour silently
         raise PictureProblem("16 bits a channel", "save it as 8-bit RGB")
-    image.load()
+    is_jpeg = data.startswith(_JPEG_START)
+    if not is_jpeg:
+        image.load()
     orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     orientation = orientation if orientation in range(1, 9) else 1
     shown = (width, height) if orientation >= 5 else (height, width)
-    is_jpeg = data.startswith(_JPEG_START)
     if is_jpeg:
         try:
             decode_jpeg(data, (height, width))

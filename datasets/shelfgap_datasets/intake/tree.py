@@ -11,13 +11,19 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.ElementTree import fromstring
 
 from shelfgap_datasets.schema import Rejection
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".gif"})
-ANNOTATION_SUFFIXES = frozenset({".json", ".xml", ".txt", ".yaml", ".yml", ".names"})
+ANNOTATION_SUFFIXES = frozenset({".json", ".jsonl", ".xml", ".txt", ".yaml", ".yml", ".names", ".csv"})
+_NOTICES = frozenset({"license", "license.txt", "license.md", "licence", "licence.txt", "copying"})
 LABEL_FOLDERS = frozenset({"labels", "label", "obj_train_data"})
 _KIND_FOLDERS = LABEL_FOLDERS | {
     *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data"),
@@ -42,15 +48,24 @@ class SourceTree:
         root: the folder itself, resolved.
         pictures: relative paths of all files named like a picture.
         annotations: relative paths of all files named like an annotation.
+        notices: relative paths of licence files.
         rejections: files that must not be read: links that leave the folder, names that are not UTF-8.
     """
 
     root: Path
     pictures: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     _by_name: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     _by_stem: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add_picture(self, path: str) -> None:
+        """Note a picture by its path below the source."""
+        place, name = core(posixpath.dirname(path)), posixpath.basename(path)
+        self.pictures.append(path)
+        self._by_name[place, name].append(path)
+        self._by_stem[place, _stem(name)].append(path)
 
     def locate(self, folder: str, name: str) -> str | None:
         """Return the picture that an annotation in `folder` means by `name`, or None.
@@ -66,6 +81,54 @@ class SourceTree:
                 best = beside or found
                 return best[0] if len(best) == 1 else None
         return None
+
+    def resolve(self, path: str, file_name: object, also: Sequence[str] = ()) -> tuple[str | None, str]:
+        """Find the picture that an annotation names by a path.
+
+        It is looked for below the annotation's folder, below the source, and in the folders `also`.
+
+        Args:
+            path: of the annotation file.
+            file_name: as the annotation gives it.
+            also: more folders, relative to the annotation's.
+
+        Returns:
+            The picture, or None and what is wrong.
+        """
+        if not isinstance(file_name, str) or not file_name.strip():
+            return None, f"the name of the picture must be a path, got {file_name!r}"
+        name = file_name.replace("\\", "/")
+        home = posixpath.dirname(path)
+        below = posixpath.normpath(posixpath.join(home, name))
+        if name.startswith("/") or name[1:2] == ":" or below.startswith("../"):
+            return None, f"file_name {file_name!r} leaves the source folder"
+        folder, base = posixpath.split(below)
+        plain = posixpath.dirname(posixpath.normpath(name))
+        for exact in (below, posixpath.normpath(name), posixpath.join(home, "images", posixpath.normpath(name))):
+            place, base = posixpath.split(exact)
+            if exact in self._by_name.get((core(place), base), ()):
+                return exact, ""
+        for candidate in (folder, plain, *(posixpath.join(home, extra, plain) for extra in also)):
+            picture = self.locate(candidate, base)
+            if picture and (posixpath.basename(picture) == base or core(candidate) == core(folder)):
+                return picture, ""
+        return None, f"no picture {file_name!r} beside the file, below the source or in an images folder"
+
+    def named(self, base: str) -> str | None:
+        """Return the only picture of the source with this file name, wherever it lies; None if there are more."""
+        found = [path for (_, name), paths in self._by_name.items() if name == base for path in paths]
+        return found[0] if len(found) == 1 else None
+
+    def read_xml(self, path: str) -> tuple[Any, str]:
+        """Parse an annotation file; return its root element, or None and why it cannot be read."""
+        try:
+            return fromstring(self.read(path), forbid_dtd=True), ""
+        except (OSError, ParseError, ValueError, LookupError, RecursionError) as error:
+            return None, f"not readable as XML ({' '.join(str(error).split())})"
+
+    def with_suffix(self, suffix: str) -> list[str]:
+        """Return the annotation files of one suffix, such as ".xml"."""
+        return [path for path in self.annotations if PurePosixPath(path).suffix.lower() == suffix]
 
     def read(self, path: str) -> bytes:
         """Read an annotation file.
@@ -88,7 +151,8 @@ def scan(root: Path) -> SourceTree:
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         for name in sorted(files):
             suffix = PurePosixPath(name).suffix.lower()
-            if name.startswith(".") or suffix not in PICTURE_SUFFIXES | ANNOTATION_SUFFIXES:
+            is_notice = name.lower() in _NOTICES
+            if name.startswith(".") or not (is_notice or suffix in PICTURE_SUFFIXES | ANNOTATION_SUFFIXES):
                 continue
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
@@ -96,17 +160,16 @@ def scan(root: Path) -> SourceTree:
             if refusal:
                 shown = relative.encode("utf-8", "replace").decode("utf-8")
                 tree.rejections.append(Rejection(shown, *refusal))
+            elif is_notice:
+                tree.notices.append(relative)
             elif suffix in PICTURE_SUFFIXES:
                 tree.pictures.append(relative)
             else:
                 tree.annotations.append(relative)
-    tree.pictures.sort()
     tree.annotations.sort()
-    for relative in tree.pictures:
-        place = core(posixpath.dirname(relative))
-        name = posixpath.basename(relative)
-        tree._by_name[place, name].append(relative)
-        tree._by_stem[place, _stem(name)].append(relative)
+    pictures, tree.pictures = sorted(tree.pictures), []
+    for relative in pictures:
+        tree.add_picture(relative)
     return tree
 
 

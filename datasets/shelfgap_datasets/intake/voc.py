@@ -10,11 +10,7 @@ Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html (
 from __future__ import annotations
 
 import posixpath
-from pathlib import PurePosixPath
 from typing import Any
-from xml.etree.ElementTree import ParseError
-
-from defusedxml.ElementTree import fromstring
 
 from shelfgap_datasets.intake.model import (
     FIX_BOX,
@@ -33,14 +29,10 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def read_voc(tree: SourceTree) -> Reading:
     """Read the VOC files of a source folder; XML of another root element is passed over."""
     reading = Reading("voc")
-    for path in tree.annotations:
-        if PurePosixPath(path).suffix.lower() != ".xml":
-            continue
-        try:
-            root = fromstring(tree.read(path), forbid_dtd=True)
-        except (OSError, ParseError, ValueError, LookupError, RecursionError) as error:
-            reading.files += 1
-            reading.reject(path, f"not readable as XML ({' '.join(str(error).split())})")
+    for path in tree.with_suffix(".xml"):
+        root, problem = tree.read_xml(path)
+        if root is None:
+            reading.reject(path, problem)
             continue
         if root.tag != "annotation":
             continue

@@ -17,7 +17,15 @@ from pathlib import PurePosixPath
 
 import yaml
 
-from shelfgap_datasets.intake.model import FIX_BOX, Reading, SourceBox, SourceImage, as_label, as_number
+from shelfgap_datasets.intake.model import (
+    FIX_BOX,
+    Reading,
+    SourceBox,
+    SourceImage,
+    as_label,
+    as_number,
+    polygon_bounds,
+)
 from shelfgap_datasets.intake.tree import LABEL_FOLDERS, SourceTree
 
 _NAME_FILES = ("classes.txt", "obj.names")
@@ -70,7 +78,7 @@ def read_yolo(tree: SourceTree, *, wanted: bool) -> Reading:
                 picture=picture,
                 boxes=tuple(_boxes(path, text, classes, reading)),
                 boxes_are_fractions=True,
-                license=classes.license if classes else None,
+                stated={"license": classes.license} if classes and classes.license else {},
             )
         )
     for path in sorted(used):
@@ -109,7 +117,7 @@ def _boxes(path: str, text: str, classes: _ClassList | None, reading: Reading) -
             if label is None:
                 reading.reject(where, "the class number is too long", FIX_BOX)
                 continue
-            xyxy = _polygon_bounds(numbers[1:]) if is_polygon else _centre_box(numbers[1:])
+            xyxy = polygon_bounds(numbers[1:]) if is_polygon else _centre_box(numbers[1:])
             boxes.append(SourceBox(label, xyxy, where))
     return boxes
 
@@ -117,13 +125,6 @@ def _boxes(path: str, text: str, classes: _ClassList | None, reading: Reading) -
 def _centre_box(numbers: list[float]) -> tuple[float, float, float, float]:
     cx, cy, width, height = numbers
     return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
-
-
-def _polygon_bounds(numbers: list[float]) -> tuple[float, float, float, float]:
-    xs, ys = numbers[0::2], numbers[1::2]
-    if any(value != value for value in numbers):  # min and max pass over a NaN; the box check must see it
-        return (float("nan"),) * 4
-    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _looks_like_rows(text: str) -> bool:

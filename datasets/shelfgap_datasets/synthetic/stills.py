@@ -143,6 +143,7 @@ def _render_scene(job: tuple[Path, SynthParams, int]) -> list[ImageRecord]:
                 height=params.height,
                 sha256=hashlib.sha256(still.jpeg).hexdigest(),
                 license=LICENSE,
+                consent="synthetic",
                 source=f"seed-{params.seed}/scene-{scene:04d}/view-{view:02d}",
                 store=f"{_STORE_PREFIX}{scene:04d}",
                 camera=f"{_STORE_PREFIX}{scene:04d}-camera",

@@ -1,0 +1,67 @@
+"""From boxes as their authors wrote them to boxes of the dataset: our classes, displayed pixels, inside the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from shelfgap_edge.geometry import iou_matrix
+
+from shelfgap_datasets.intake.model import FIX_BOX, SourceBox, SourceImage
+from shelfgap_datasets.intake.pictures import Picture, turn_box
+from shelfgap_datasets.schema import Box, Rejection, box_problem, clip_box
+
+_SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
+
+
+def boxes_of_picture(
+    path: str, picture: Picture, images: list[SourceImage], names: Mapping[str, str]
+) -> tuple[tuple[Box, ...] | None, list[Rejection]]:
+    """Return the boxes of one picture in displayed pixels; None when an annotation speaks of another size."""
+    height, width = picture.size
+    kept: tuple[Box, ...] = ()
+    problems: list[Rejection] = []
+    for image in images:
+        stated = image.stated_size
+        if stated not in (None, picture.size, picture.stored_size):
+            reason = f"the annotation speaks of {stated[1]}x{stated[0]}, the picture is {width}x{height}"
+            return None, [Rejection(path, reason, "label the picture in its own size")]
+        # A tool that gives the size before rotation also counted its boxes there.
+        is_unturned = stated == picture.stored_size != picture.size
+        mine = []
+        for box in image.boxes:
+            if box.label not in names:
+                continue
+            xyxy = _pixels(box, image, picture, is_unturned)
+            problem = box_problem(xyxy, width, height)
+            if problem:
+                problems.append(Rejection(box.where, problem, FIX_BOX))
+            else:
+                mine.append(Box(names[box.label], clip_box(xyxy, width, height)))
+        kept = union(kept, tuple(dict.fromkeys(mine)))
+    return kept, problems
+
+
+def _pixels(
+    box: SourceBox, image: SourceImage, picture: Picture, is_unturned: bool
+) -> tuple[float, float, float, float]:
+    if image.boxes_are_fractions:
+        height, width = picture.size
+        x1, y1, x2, y2 = box.xyxy
+        return x1 * width, y1 * height, x2 * width, y2 * height
+    return turn_box(box.xyxy, picture.orientation, picture.stored_size) if is_unturned else box.xyxy
+
+
+def union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
+    """Join the boxes of two labellings of one picture: of two that mean the same, the first stays."""
+    if not first:
+        return second
+    added = []
+    for box in second:
+        rivals = [other.xyxy for other in first if other.class_name == box.class_name]
+        if (
+            not rivals
+            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < _SAME_BOX_IOU
+        ):
+            added.append(box)
+    return (*first, *added)

@@ -1,0 +1,1 @@
+"""Datasets handed to labelling tools, and corrections taken back."""
