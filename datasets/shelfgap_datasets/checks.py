@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from shelfgap_datasets.coco import IMAGES_DIR, load_dataset
-from shelfgap_datasets.duplicates import hash_images, near_pairs
+from shelfgap_datasets.duplicates import near_pairs
+from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.params import DuplicateParams
 from shelfgap_datasets.schema import Dataset, ImageRecord, Rejection, Split
@@ -127,12 +128,12 @@ def _leaks(root: Path, records: list[ImageRecord], duplicates: DuplicateParams) 
         for name, splits in sorted(sides.items())
         if len(splits) > 1
     ]
-    for one, two in near_pairs(hash_images(root, records), duplicates.max_hash_distance):
+    crossing: set[tuple[int, int]] = set()
+    for pairs in near_pairs(fingerprint_images(root, records), duplicates):
+        crossing |= {(min(p), max(p)) for p in pairs.tolist() if records[p[0]].split != records[p[1]].split}
+    for one, two in sorted(crossing):
         first, second = records[one], records[two]
-        if first.split != second.split:
-            leaks.append(
-                f"{first.file_name} ({first.split}) and {second.file_name} ({second.split}) show the same scene"
-            )
+        leaks.append(f"{first.file_name} ({first.split}) and {second.file_name} ({second.split}) show the same scene")
     return leaks
 
 

@@ -26,7 +26,8 @@ class SplitParams(Section):
 class DuplicateParams(Section):
     """When two images count as the same scene."""
 
-    max_hash_distance: Annotated[int, Field(ge=0, le=64)]  # bits that may differ between perceptual hashes
+    max_hash_distance: Annotated[int, Field(ge=0, le=63)]  # bits that may differ between perceptual hashes
+    max_turned_distance: Annotated[int, Field(ge=0, le=63)]  # the same for the middle of a picture that was turned
 
 
 class SynthParams(Section):

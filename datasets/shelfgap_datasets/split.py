@@ -6,11 +6,15 @@ import hashlib
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from shelfgap_datasets.duplicates import hash_images, join_groups, near_pairs
+import numpy as np
+
+from shelfgap_datasets.duplicates import Pairs, join_groups, near_pairs
+from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Split
 
@@ -43,10 +47,10 @@ def split_dataset(
         DatasetError: too few groups to fill every split.
     """
     try:
-        pairs = near_pairs(hash_images(root, dataset.images, progress), duplicates.max_hash_distance)
+        prints = fingerprint_images(root, dataset.images, progress)
     except OSError as error:
         raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
-    groups = group_names(dataset.images, pairs)
+    groups = group_names(dataset.images, near_pairs(prints, duplicates))
     sides = {name: assign(name, split) for name in set(groups)}
     missing = [side for side in SPLITS if side not in sides.values() and _share(side, split) > 0]
     if missing:
@@ -58,14 +62,14 @@ def split_dataset(
     return replace(dataset, images=tuple(images))
 
 
-def group_names(images: Sequence[ImageRecord], near: Sequence[tuple[int, int]]) -> list[str]:
+def group_names(images: Sequence[ImageRecord], near: Iterable[Pairs]) -> list[str]:
     """Return the group of each image: the first in the alphabet of the keys that near-duplicates join."""
     keys = [sequence_key(image) for image in images]
     members: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         members[key].append(index)
-    same_key = [(rows[0], row) for rows in members.values() for row in rows[1:]]
-    roots = join_groups(len(images), [*same_key, *near])
+    same_key = np.array([(rows[0], row) for rows in members.values() for row in rows], np.int64)
+    roots = join_groups(len(images), chain([same_key], near)).tolist()
     first: dict[int, str] = {}
     for root, key in zip(roots, keys, strict=True):
         first[root] = min(first.get(root, key), key)
