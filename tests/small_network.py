@@ -21,6 +21,8 @@ MODEL = ModelParams(
     max_detections=20,
 )
 AUGMENT = AugmentParams(
+    gap_growth_epochs=0,
+    gap_growth_probability=0.0,
     mosaic_probability=0.2,
     flip_probability=0.5,
     scale=(0.9, 1.1),
@@ -33,6 +35,7 @@ AUGMENT = AugmentParams(
 )
 TRAIN = TrainParams(
     seed=1,
+    initial_weights=None,
     epochs=3,
     batch_size=4,
     learning_rate=0.004,

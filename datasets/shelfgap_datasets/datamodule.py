@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,11 +35,10 @@ class Batch(NamedTuple):
 
 
 class EpochOrder(Sampler[tuple[int, int]]):
-    """Every index once, in an order that seed and epoch alone decide, as keys (stream, index).
+    """Every index once, in an order that seed and epoch alone decide, as keys (epoch, index).
 
-    The stream is the seed of the epoch's augmentation; it travels with the index, since worker processes outlive
-    an epoch. Lightning calls `set_epoch`, but on a resume only after the workers fetched their first batches:
-    hence `epoch`.
+    The epoch decides the augmentation; it travels with the index, since worker processes outlive an epoch. Lightning
+    calls `set_epoch`, but on a resume only after the workers fetched their first batches: hence `epoch`.
 
     >>> order = EpochOrder(3, seed=1, epoch=0)
     >>> sorted(index for _, index in order)
@@ -60,15 +58,18 @@ class EpochOrder(Sampler[tuple[int, int]]):
         return self.count
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        stream = self.seed * 100_003 + self.epoch
-        for index in np.random.default_rng(stream).permutation(self.count):
-            yield stream, int(index)
+        for index in np.random.default_rng(_stream(self.seed, self.epoch)).permutation(self.count):
+            yield self.epoch, int(index)
+
+
+def _stream(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
 
 
 class ShelfImages(TorchDataset[tuple[int, Sample]]):
     """The images of one split, resized to the input size; augmented when a transform is given.
 
-    Keys are positions in the split; with a transform, (stream, position) as `EpochOrder` gives them.
+    Keys are positions in the split; with a transform, (epoch, position) as `EpochOrder` gives them.
 
     Args:
         root: dataset directory.
@@ -84,8 +85,10 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         self.records = records
         self.input_size = input_size
         self.transform: TrainTransform | None = None
+        self.seed = 0
+        self.growth_epochs = 0
         scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
-        known = [replace(r, boxes=tuple(b for b in r.boxes if b.class_name in classes)) for r in records]
+        known = [r.of_classes(classes) for r in records]
         self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(known, scale, strict=True)]
         self.class_ids = [r.class_ids(classes) for r in known]
         self._frames: NDArray[np.uint8] | None = None
@@ -112,15 +115,20 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         return len(self.records)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Sample]:
-        stream, index = key if isinstance(key, tuple) else (0, key)
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         sample = self.sample(index)
         if self.transform is None:
             return index, sample
         # each (epoch, image) has a stream of its own: the same pictures whatever the number of workers
-        rng = np.random.default_rng((stream, index))
+        rng = np.random.default_rng((_stream(self.seed, epoch), index))
         neighbours: list[Sample] = []
         if rng.random() < self.transform.mosaic_probability:
             neighbours = [self.sample(int(i)) for i in rng.integers(0, len(self), 3)]
+        if epoch < self.growth_epochs:
+            seeds = rng.integers(0, 2**31, 1 + len(neighbours)).tolist()
+            sample, *neighbours = (
+                self.transform.grow(s, seed) for s, seed in zip([sample, *neighbours], seeds, strict=True)
+            )
         return index, self.transform(sample, int(rng.integers(0, 2**31)), neighbours)
 
 
@@ -166,7 +174,10 @@ class ShelfDataModule(pl.LightningDataModule):
             raise DatasetError(f"{root}: labelled with {', '.join(dataset.annotated_classes)} only, nothing to detect")
         self.train_images = ShelfImages(root, dataset.of_split("train"), classes, input_size)
         self.val_images = ShelfImages(root, dataset.of_split("val"), classes, input_size)
-        self.train_images.transform = TrainTransform(augment, input_size)
+        gap_id = classes.index("gap") if "gap" in classes else None
+        self.train_images.transform = TrainTransform(augment, input_size, gap_id)
+        self.train_images.seed = seed
+        self.train_images.growth_epochs = augment.gap_growth_epochs
 
     def setup(self, stage: str) -> None:
         """Decode the images into memory."""

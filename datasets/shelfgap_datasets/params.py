@@ -54,6 +54,8 @@ class DatasetParams(Section):
 class AugmentParams(Section):
     """Strength of the training augmentation (see `transforms`)."""
 
+    gap_growth_epochs: Annotated[int, Field(ge=0)]  # the first epochs, in which gaps are grown (see `gap_growth`)
+    gap_growth_probability: Fraction
     mosaic_probability: Fraction
     flip_probability: Fraction
     scale: tuple[float, float]  # zoom factor, drawn uniformly, each axis on its own

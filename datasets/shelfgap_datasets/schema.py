@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -59,6 +59,10 @@ class ImageRecord:
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """Return the boxes as float32 (N, 4), absolute pixels, half-open; (0, 4) when there are none."""
         return np.array([box.xyxy for box in self.boxes], dtype=np.float32).reshape(-1, 4)
+
+    def of_classes(self, classes: Sequence[str]) -> ImageRecord:
+        """Return the record without the boxes of other classes."""
+        return replace(self, boxes=tuple(box for box in self.boxes if box.class_name in classes))
 
     def class_ids(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Return the index of each box's class in `classes`, int64 (N,).

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfgap_datasets.gap_growth import GapGrowth
 from shelfgap_datasets.params import AugmentParams
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
@@ -31,14 +32,26 @@ class TrainTransform:
     Args:
         params: strengths and probabilities.
         size: (height, width) of every picture that goes in and comes out, in pixels.
+        gap_id: number of the class `gap`, whose boxes may grow; None where it is not labelled.
     """
 
-    def __init__(self, params: AugmentParams, size: tuple[int, int]) -> None:
+    def __init__(self, params: AugmentParams, size: tuple[int, int], gap_id: int | None = None) -> None:
         self.mosaic_probability = params.mosaic_probability
         # the mosaic draws the neighbours around the picture and cuts a window of the same size
         mosaic = A.Mosaic(target_size=size, cell_shape=size, p=1)
         self._plain = _compose(params, [])
         self._mosaic = _compose(params, [mosaic])
+        self._grow = None
+        if gap_id is not None and params.gap_growth_probability > 0:
+            self._grow = A.Compose([GapGrowth(gap_id, p=params.gap_growth_probability)], bbox_params=_bbox_params(0.0))
+
+    def grow(self, sample: Sample, seed: int) -> Sample:
+        """Enlarge and copy gaps of a sample; the same sample where that is switched off or it has no box."""
+        if self._grow is None or not len(sample.boxes_xyxy):
+            return sample
+        self._grow.set_random_seed(seed)
+        out = self._grow(image=sample.image_rgb, bboxes=sample.boxes_xyxy, class_ids=sample.class_ids)
+        return _to_sample(out)
 
     def __call__(self, sample: Sample, seed: int, neighbours: Sequence[Sample] = ()) -> Sample:
         """Augment one sample; with three neighbours, as a mosaic of all four.
@@ -54,11 +67,26 @@ class TrainTransform:
             class_ids=sample.class_ids,
             **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
         )
-        return Sample(
-            np.ascontiguousarray(out["image"]),
-            np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4),
-            np.asarray(out["class_ids"], dtype=np.int64).reshape(-1),
-        )
+        return _to_sample(out)
+
+
+def _to_sample(out: dict[str, Any]) -> Sample:
+    return Sample(
+        np.ascontiguousarray(out["image"]),
+        np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4),
+        np.asarray(out["class_ids"], dtype=np.int64).reshape(-1),
+    )
+
+
+def _bbox_params(min_visibility: float) -> A.BboxParams:
+    return A.BboxParams(
+        format="pascal_voc",
+        label_fields=["class_ids"],
+        min_visibility=min_visibility,
+        min_width=_MIN_SIDE_PX,
+        min_height=_MIN_SIDE_PX,
+        clip=True,
+    )
 
 
 def _as_item(sample: Sample) -> dict[str, Any]:
@@ -84,12 +112,5 @@ def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
             A.HueSaturationValue(12, 30, 15, p=params.colour_probability),
             A.OneOf(degrade, p=params.degrade_probability),
         ],
-        bbox_params=A.BboxParams(
-            format="pascal_voc",
-            label_fields=["class_ids"],
-            min_visibility=params.min_visibility,
-            min_width=_MIN_SIDE_PX,
-            min_height=_MIN_SIDE_PX,
-            clip=True,
-        ),
+        bbox_params=_bbox_params(params.min_visibility),
     )

@@ -37,13 +37,18 @@ class StageError(ShelfgapError):
 def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """Train on data/dataset; writes models/detector.pt and reports/training.json."""
     import cv2
-    from shelfgap_training.checkpoint import TrainedDetector, save_detector
+    from shelfgap_training.checkpoint import TrainedDetector, load_detector, save_detector
     from shelfgap_training.train import train
 
     params = workspace.params()
     dataset = _dataset(workspace)
     data_hash = dataset_hash(workspace)
     identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
+    initial = None
+    if params.train.initial_weights is not None:
+        weights = workspace.root / params.train.initial_weights
+        initial = load_detector(weights)
+        identity += hashlib.sha256(weights.read_bytes()).hexdigest()
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     scratch = workspace.scratch / f"train-{key}"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -61,6 +66,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         params.model,
         params.train,
         scratch=scratch,
+        initial=initial,
         lightning_logger=tracker.lightning_logger(run_id),
         should_stop=None if flow_pid is None else lambda: not _is_alive(flow_pid),
     )
@@ -332,7 +338,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
 
-    records = _dataset(workspace).of_split("val")
+    records = [r.of_classes(trained.classes) for r in _dataset(workspace).of_split("val")]
     size = trained.model.params.input_size
     frames = [load_resized(workspace.dataset / IMAGES_DIR / r.file_name, size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]

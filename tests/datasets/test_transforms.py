@@ -8,6 +8,8 @@ from shelfgap_datasets.params import AugmentParams
 from shelfgap_datasets.transforms import Sample, TrainTransform
 
 PARAMS = AugmentParams(
+    gap_growth_epochs=0,
+    gap_growth_probability=0.0,
     mosaic_probability=0.5,
     flip_probability=0.5,
     scale=(0.7, 1.4),

@@ -49,6 +49,24 @@ def save_detector(path: Path, trained: TrainedDetector) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def start_from(model: GapDetector, classes: tuple[str, ...], trained: TrainedDetector) -> None:
+    """Copy the weights of a trained detector into a new one, in place; of the classes, those that both know.
+
+    Raises:
+        CheckpointError: the two are built differently.
+    """
+    if trained.model.params.model_dump() != model.params.model_dump():
+        raise CheckpointError("the initial weights are of another network; take the same model section in params.yaml")
+    weights = dict(trained.model.state_dict())
+    for name in ("heatmap.weight", "heatmap.bias"):
+        mine = model.state_dict()[name].clone()
+        for row, class_name in enumerate(classes):
+            if class_name in trained.classes:
+                mine[row] = weights[name][trained.classes.index(class_name)]
+        weights[name] = mine
+    model.load_state_dict(weights)
+
+
 def load_detector(path: Path) -> TrainedDetector:
     """Read a trained detector; only tensors and plain values are unpickled.
 

@@ -14,6 +14,7 @@ from shelfgap_edge.postprocess import Detections
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from shelfgap_training.checkpoint import TrainedDetector, start_from
 from shelfgap_training.decode import decode
 from shelfgap_training.losses import build_targets, detection_losses
 from shelfgap_training.metrics import Truth, average_precision
@@ -44,6 +45,11 @@ class DetectorModule(pl.LightningModule):
         self.ema = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
         self._truths: list[Truth] = []
         self._found: list[Detections] = []
+
+    def start_from(self, classes: tuple[str, ...], trained: TrainedDetector) -> None:
+        """Take over the weights of a trained detector, for the moving average too."""
+        start_from(self.model, classes, trained)
+        self.ema.module.load_state_dict(self.model.state_dict())
 
     def averaged_model(self) -> GapDetector:
         """Return a copy of the moving average, in evaluation mode, on the CPU."""

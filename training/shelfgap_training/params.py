@@ -35,6 +35,7 @@ class TrainParams(Section):
     """The recipe."""
 
     seed: Annotated[int, Field(ge=0)]
+    initial_weights: str | None  # a detector to start from, below the workspace or absolute; else from chance
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]

@@ -17,6 +17,7 @@ from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_training.checkpoint import TrainedDetector
 from shelfgap_training.model import GapDetector
 from shelfgap_training.module import DetectorModule
 from shelfgap_training.params import ModelParams, TrainParams
@@ -51,6 +52,7 @@ def train(
     train_params: TrainParams,
     *,
     scratch: Path,
+    initial: TrainedDetector | None = None,
     lightning_logger: object = False,
     should_stop: Callable[[], bool] | None = None,
     workers: int | None = None,
@@ -63,6 +65,7 @@ def train(
         model_params: the network.
         train_params: the recipe.
         scratch: folder of the checkpoint; belongs to exactly these parameters and data.
+        initial: a detector whose weights to start from.
         lightning_logger: a Lightning logger for the curves, or False.
         should_stop: asked after each batch; True ends the training like Ctrl-C.
         workers: processes that augment, forked from this one: 0 where other threads already run in it.
@@ -70,6 +73,7 @@ def train(
 
     Raises:
         DatasetError: no training or no validation images.
+        CheckpointError: the initial weights are of another network.
         TrainingInterruptedError: Ctrl-C or `should_stop`; the last finished epoch is kept.
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
@@ -95,6 +99,8 @@ def train(
         len(dataset.detector_classes),
         total_steps=train_params.epochs * data.steps_per_epoch(),
     )
+    if initial is not None:
+        module.start_from(dataset.detector_classes, initial)
     trainer = pl.Trainer(
         max_epochs=train_params.epochs,
         precision="bf16-mixed",
