@@ -2,10 +2,10 @@
 
     python benchmarks/synthetic_pretraining.py PHOTOGRAPHS --work DIR [--seeds 2]
 
-Recipes, each with every seed: `real` (the photographs alone), `synthetic` (stills alone), `pretrained` (from the weights
-of `synthetic` on to the photographs), `grown` (gaps enlarged and copied in the first half of the epochs, originals in
-the second). All are scored on the test split of the photographs through the edge runtime; the interval of a difference
-comes from 2,000 draws of whole scenes. What is done is kept in the work folder and not done again.
+Recipes, each with every seed: `real` (the photographs alone), `synthetic` (stills alone), `pretrained` (from the
+weights of `synthetic` on to the photographs), `grown` (gaps enlarged and copied in the first half of the epochs,
+originals in the second). All are scored on the test split of the photographs through the edge runtime; the interval of
+a difference comes from 2,000 draws of whole scenes. What is done is kept in the work folder and not done again.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ def main() -> None:
         gain = paired_difference(runs[name], runs["real"], scenes)
         rows[name] = {"ap50": ap50, "minus_real": gain._asdict()}
         shown = ", ".join(f"{value:.4f}" for value in ap50)
-        print(
-            f"{name:<12}AP50 {np.mean(ap50):.4f} ({shown})   minus real {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        )
+        bounds = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
+        print(f"{name:<12}AP50 {np.mean(ap50):.4f} ({shown})   minus real {gain.value:+.4f} {bounds}")
     (arguments.work / "result.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 

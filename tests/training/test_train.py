@@ -8,6 +8,7 @@ import pytest
 import torch
 from shelfgap_datasets.schema import DatasetError
 from shelfgap_training.checkpoint import CheckpointError, TrainedDetector, load_detector, save_detector
+from shelfgap_training.module import DetectorModule
 from shelfgap_training.train import TrainingInterruptedError, train
 from small_network import MODEL, TRAIN, dark_patches
 
@@ -47,6 +48,33 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
     assert resumed.val_ap50 == whole.val_ap50
+
+
+def test_it_starts_from_the_weights_of_another_training(data, trained, tmp_path):
+    root, dataset = data
+    count = len(dataset.detector_classes)
+    module = DetectorModule(MODEL, TRAIN, count, total_steps=3)
+    first = TrainedDetector(trained.model, dataset.detector_classes, "", None)
+    other = DetectorModule(MODEL.model_copy(update={"neck_channels": 24}), TRAIN, count, total_steps=3)
+    with pytest.raises(CheckpointError, match="of another network"):
+        other.start_from(dataset.detector_classes, first)
+    module.start_from(dataset.detector_classes, first)
+    for name, value in trained.model.state_dict().items():
+        torch.testing.assert_close(module.averaged_model().state_dict()[name], value, rtol=0, atol=0)
+    brief = TRAIN.model_copy(
+        update={"epochs": 1, "warmup_epochs": 0, "learning_rate": 1e-6, "validate_every_epochs": 1}
+    )
+    went_on = train(root, dataset, MODEL, brief, scratch=tmp_path, initial=first, workers=0)
+    assert went_on.val_ap50 == pytest.approx(trained.val_ap50, abs=0.1)
+
+
+def test_of_the_classes_those_that_both_know_are_taken_over(trained):
+    model, names = trained.model, trained.dataset.detector_classes
+    wider = DetectorModule(MODEL, TRAIN, len(names) + 1, total_steps=3)
+    before = wider.model.heatmap.weight[0].clone()
+    wider.start_from(("product", *names), TrainedDetector(model, names, "", None))
+    torch.testing.assert_close(wider.model.heatmap.weight[0], before)
+    torch.testing.assert_close(wider.model.heatmap.weight[1:], model.heatmap.weight)
 
 
 @pytest.mark.parametrize("missing", ["train", "val"])
