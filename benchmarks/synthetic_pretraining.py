@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +47,10 @@ def main() -> None:
     runs: dict[str, list[list[ClassMatches]]] = {name: [] for name in RECIPES}
     for seed in range(1, arguments.seeds + 1):
         for name in RECIPES:
-            trained = _train(name, seed, arguments.work, real, stills, params)
-            runs[name].append(_score(trained, real))
+            # in a process of its own: its workers are forked, which threads of this one would not survive
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                pool.submit(_train, name, seed, arguments.work, real, stills, params).result()
+            runs[name].append(_score(load_detector(arguments.work / f"{name}-{seed}.pt"), real))
     test = load_dataset(real).of_split("test")
     scenes = [image.group or image.file_name for image in test]
     once = np.ones(len(test), np.int64)
@@ -74,10 +78,10 @@ def _datasets(photographs: Path, work: Path, params: Params) -> tuple[Path, Path
     return real, stills
 
 
-def _train(name: str, seed: int, work: Path, real: Path, stills: Path, params: Params) -> TrainedDetector:
+def _train(name: str, seed: int, work: Path, real: Path, stills: Path, params: Params) -> None:
     path = work / f"{name}-{seed}.pt"
     if path.is_file():
-        return load_detector(path)
+        return
     recipe = params.train.model_copy(update={"seed": seed})
     if name == "grown":
         growth = {"gap_growth_epochs": recipe.epochs // 2, "gap_growth_probability": 1.0}
@@ -90,7 +94,6 @@ def _train(name: str, seed: int, work: Path, real: Path, stills: Path, params: P
     result = train(root, dataset, params.model, recipe, scratch=scratch, initial=initial)
     print(f"{name} {seed}: {result.seconds:.0f} s, validation AP50 {result.val_ap50:.4f}", flush=True)
     save_detector(path, TrainedDetector(result.model, dataset.detector_classes, "", None))
-    return load_detector(path)
 
 
 def _score(trained: TrainedDetector, root: Path) -> list[ClassMatches]:

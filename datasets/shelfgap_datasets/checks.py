@@ -14,6 +14,7 @@ from shelfgap_datasets.duplicates import near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.params import DuplicateParams
+from shelfgap_datasets.redact import redaction_problems
 from shelfgap_datasets.schema import Dataset, ImageRecord, Rejection, Split
 
 
@@ -25,18 +26,20 @@ class CheckReport:
         sound: the dataset without its bad records.
         records: bad records, each with reason and remedy.
         leaks: scenes or pictures that stand in two splits; setting records aside does not cure these.
+        exposed: pictures that may still show a shopper, if that was asked.
         unlisted: pictures in `images/` that no record names.
     """
 
     sound: Dataset
     records: tuple[Rejection, ...]
     leaks: tuple[str, ...]
+    exposed: tuple[str, ...]
     unlisted: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         """Say whether the dataset can be trained on as it is."""
-        return not self.records and not self.leaks
+        return not self.records and not self.leaks and not self.exposed
 
     def to_dict(self) -> dict[str, object]:
         """Return counts and problems, for machines."""
@@ -50,12 +53,17 @@ class CheckReport:
             "groups": len({image.group for image in self.sound.images if image.group}),
             "bad_records": [{"source": r.source, "reason": r.reason, "action": r.action} for r in self.records],
             "leaks": list(self.leaks),
+            "exposed": list(self.exposed),
             "unlisted": list(self.unlisted),
         }
 
 
 def check_dataset(
-    root: Path, duplicates: DuplicateParams, progress: Callable[[int, int], None] | None = None
+    root: Path,
+    duplicates: DuplicateParams,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    require_redacted: bool = False,
 ) -> CheckReport:
     """Check a dataset directory.
 
@@ -63,6 +71,7 @@ def check_dataset(
         root: the directory.
         duplicates: when two pictures are near-duplicates, for the search for leaks.
         progress: called with (pictures checked, pictures in all).
+        require_redacted: look for shoppers that were not pixelated.
 
     Raises:
         DatasetError: no dataset at all.
@@ -83,6 +92,7 @@ def check_dataset(
         sound=sound,
         records=tuple(problems),
         leaks=tuple(_leaks(root, kept, duplicates)),
+        exposed=tuple(redaction_problems(root, sound)) if require_redacted else (),
         unlisted=tuple(_unlisted(root, dataset)),
     )
 

@@ -99,6 +99,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
             consent=str(image.get("consent") or ""),
             source=str(image.get("source", image["file_name"])),
             split=image.get("split"),
+            redacted=image.get("redacted") is True,
             **optional,
         )
 
@@ -142,7 +143,7 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(dataset.images, start=1):
         row: dict[str, Any] = {"id": image_id}
-        row.update({k: v for k, v in asdict(image).items() if k != "boxes" and v is not None})
+        row.update({k: v for k, v in asdict(image).items() if k != "boxes" and v not in (None, False)})
         images.append(row)
         for box in image.boxes:
             x1, y1, x2, y2 = box.xyxy

@@ -54,6 +54,7 @@ class ImageRecord:
     captured_at: str | None = None
     group: str | None = None
     split: Split | None = None
+    redacted: bool = False  # its occluder boxes are pixelated
     boxes: tuple[Box, ...] = ()
 
     def boxes_xyxy(self) -> NDArray[np.float32]:

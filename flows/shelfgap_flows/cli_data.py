@@ -166,6 +166,9 @@ def check(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Move bad records to rejected.jsonl and keep the rest.")
     ] = False,
+    require_redacted: Annotated[
+        bool, typer.Option("--require-redacted", help="Fail where a shopper may still be seen.")
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: AsJson = False,
 ) -> None:
@@ -178,11 +181,12 @@ def check(
     from shelfgap_flows.params import workspace_params
 
     with progress_bar("checking") as progress:
-        report = check_dataset(dataset, workspace_params(workspace).dataset.duplicates, progress)
+        duplicates = workspace_params(workspace).dataset.duplicates
+        report = check_dataset(dataset, duplicates, progress, require_redacted=require_redacted)
     sound = report.passed
     if quarantine and report.records and report.sound.images:
         save_dataset(dataset, replace(report.sound, rejections=report.records))
-        sound = not report.leaks
+        sound = not report.leaks and not report.exposed
     if as_json:
         print_json({"dataset": str(dataset), **report.to_dict(), "quarantined": quarantine})
     else:
@@ -192,11 +196,79 @@ def check(
             print(f"  {bad.source}: {bad.reason}; {bad.action}")
         for leak in report.leaks:
             print(f"  leak: {leak}; run: shelfgap data split {dataset}")
+        for problem in report.exposed:
+            print(f"  {problem}; run: shelfgap data redact {dataset}")
         for name in report.unlisted:
             print(f"  images/{name}: no record names it")
         print("sound" if report.passed else "bad records were set aside" if sound else "not sound")
     if not sound:
         raise typer.Exit(1)
+
+
+@data_app.command(epilog="Example: shelfgap data diff data/v1 data/v2 --markdown diff.md")
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Dataset directory.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Dataset directory, the newer version.")],
+    markdown: Annotated[Path | None, typer.Option(help="File for the text; else it is printed.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which pictures and boxes came, went and changed; exit code 1 if a picture changed split."""
+    from shelfgap_datasets.coco import load_dataset, write_text_atomic
+    from shelfgap_datasets.diff import diff_datasets, to_markdown
+
+    found = diff_datasets(load_dataset(before), load_dataset(after))
+    text = to_markdown(found, str(before), str(after))
+    if markdown is not None:
+        write_text_atomic(markdown, text)
+    if as_json:
+        print_json(found.to_dict())
+    elif markdown is None:
+        print(text, end="")
+    if found.moved_split:
+        raise typer.Exit(1)
+
+
+@data_app.command(epilog="Example: shelfgap data card data/dataset --to card")
+def card(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    to: Annotated[Path, typer.Option(help="Folder for card.html and card.md.")],
+    pictures: Annotated[int, typer.Option(min=0, help="Pictures to show.")] = 24,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write the dataset card: sources, licences, counts, pictures, distributions, duplicates, known faults."""
+    from shelfgap_datasets.card.facts import collect_facts
+    from shelfgap_datasets.card.page import to_html, to_markdown
+    from shelfgap_datasets.coco import write_text_atomic
+
+    from shelfgap_flows.params import workspace_params
+
+    with progress_bar("reading") as progress:
+        duplicates = workspace_params(workspace).dataset.duplicates
+        facts = collect_facts(dataset, duplicates, pictures=pictures, progress=progress)
+    to.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(to / "card.html", to_html(facts))
+    write_text_atomic(to / "card.md", to_markdown(facts))
+    if as_json:
+        print_json({"card": str(to / "card.html"), "images": facts.images, "faults": list(facts.faults)})
+    else:
+        print(f"{to / 'card.html'}: {facts.images} images, {len(facts.faults)} kinds of faults")
+
+
+@data_app.command(epilog="Example: shelfgap data redact data/dataset")
+def redact(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory; its pictures are changed.")],
+    as_json: AsJson = False,
+) -> None:
+    """Pixelate every occluder box beyond recovery, so that the data keeps no shopper."""
+    from shelfgap_datasets.redact import redact_dataset
+
+    with progress_bar("redacting") as progress:
+        report = redact_dataset(dataset, progress)
+    if as_json:
+        print_json({"dataset": str(dataset), **asdict(report)})
+    else:
+        print(f"{dataset}: {report.boxes} boxes pixelated in {report.redacted} pictures, {report.already} were before")
 
 
 @data_app.command(epilog="Example: shelfgap data synth data/synthetic --count 720 --seed 7")

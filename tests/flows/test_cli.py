@@ -53,10 +53,13 @@ def test_the_commands_are_those_that_others_rely_on():
     assert sorted(" ".join(c) for c in all_commands()) == [
         "bench",
         "bundle",
+        "data card",
         "data check",
         "data correct",
+        "data diff",
         "data export",
         "data import",
+        "data redact",
         "data split",
         "data synth",
         "evaluate",
@@ -202,6 +205,47 @@ def test_labels_go_to_a_labelling_tool_and_come_back_corrected(shelfgap, coco_fo
     code, _, err = shelfgap("data", "export", "data", "--format", "yolo", "--to", "review")
     assert code == 1
     assert "exists and is not empty" in err
+
+
+def test_two_versions_are_compared_and_a_changed_split_is_exit_code_1(shelfgap, coco_folder):
+    shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "one")
+    shelfgap("data", "split", "one")
+    here = coco_folder.parent
+    shutil.copytree(here / "one", here / "two")
+    assert shelfgap("data", "diff", "one", "two", "--json")[0] == 0
+    document = json.loads((here / "two" / "annotations.json").read_text())
+    document["images"][0]["split"] = "test" if document["images"][0]["split"] == "train" else "train"
+    (here / "two" / "annotations.json").write_text(json.dumps(document))
+    code, out, _ = shelfgap("data", "diff", "one", "two", "--markdown", "diff.md", "--json")
+    assert (code, len(json.loads(out.splitlines()[-1])["moved_split"])) == (1, 1)
+    assert "changed split" in (here / "diff.md").read_text()
+    code, out, _ = shelfgap("data", "diff", "one", "two")
+    assert (code, out.splitlines()[0]) == (1, "# Dataset: one → two")
+
+
+def test_a_dataset_is_redacted_and_its_card_written(shelfgap, coco_folder):
+    shelfgap(
+        "data",
+        "import",
+        coco_folder,
+        "--license",
+        "MIT",
+        "--consent",
+        "notice",
+        "--to",
+        "data",
+        "--class-map",
+        "Empty=occluder",
+    )
+    code, out, _ = shelfgap("data", "check", "data", "--require-redacted")
+    assert (code, out.count("run: shelfgap data redact data")) == (1, 12)
+    code, out, _ = shelfgap("data", "redact", "data", "--json")
+    assert (code, json.loads(out.splitlines()[-1])["boxes"]) == (0, 12)
+    shelfgap("data", "split", "data")
+    assert shelfgap("data", "check", "data", "--require-redacted")[0] == 0
+    code, out, _ = shelfgap("data", "card", "data", "--to", "card", "--json")
+    assert (code, json.loads(out.splitlines()[-1])["images"]) == (0, 12)
+    assert (coco_folder.parent / "card" / "card.html").read_text().startswith("<!doctype html>")
 
 
 def test_strict_refuses_a_class_that_nothing_maps(shelfgap, coco_folder):
