@@ -38,6 +38,21 @@ class SynthParams(Section):
     height: Annotated[int, Field(ge=64)]
     width: Annotated[int, Field(ge=64)]
     shelves_per_scene: Annotated[int, Field(gt=0)]  # stills that share one fixture, camera and group
+    products: str | None  # a folder of product pictures; else procedural packages
+
+
+class ShelfDayParams(Section):
+    """Days before one fixed camera each."""
+
+    days: Annotated[int, Field(gt=0, le=99)]
+    seed: Annotated[int, Field(ge=0)]
+    height: Annotated[int, Field(ge=64)]
+    width: Annotated[int, Field(ge=64)]
+    open_hour: Annotated[int, Field(ge=1, le=22)]
+    close_hour: Annotated[int, Field(ge=2, le=23)]
+    minutes_per_frame: Annotated[float, Field(gt=0)]
+    demand: Annotated[float, Field(gt=0)]  # 1 for an ordinary day
+    products: str | None  # as for stills
 
 
 class DatasetParams(Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from shelfgap_datasets.params import DatasetParams, Section, SynthParams
+from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
 from shelfgap_training.params import ModelParams, TrainParams
@@ -26,6 +26,7 @@ class Params(Section):
 
     dataset: DatasetParams
     synth: SynthParams
+    shelf_day: ShelfDayParams
     model: ModelParams
     train: TrainParams
     quantize: QuantizeParams

@@ -14,7 +14,7 @@ from shelfgap_datasets.synthetic.stills import render_still
 
 PARAMS = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
 SIZE = (240, 320)
-SYNTH = SynthParams(count=1, seed=5, height=SIZE[0], width=SIZE[1], shelves_per_scene=1)
+SYNTH = SynthParams(count=1, seed=5, height=SIZE[0], width=SIZE[1], shelves_per_scene=1, products=None)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from shelfgap_datasets.synthetic.render import paint_scene
 from shelfgap_datasets.synthetic.scene import EMPTY, Stock, build_scene, find_openings
 from shelfgap_datasets.synthetic.stills import render_still, synthesize
 
-PARAMS = SynthParams(count=5, seed=3, height=120, width=160, shelves_per_scene=2)
+PARAMS = SynthParams(count=5, seed=3, height=120, width=160, shelves_per_scene=2, products=None)
 
 
 def test_the_arguments_alone_decide_every_byte():

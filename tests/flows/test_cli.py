@@ -62,6 +62,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "data redact",
         "data split",
         "data synth",
+        "data synth-days",
         "evaluate",
         "export",
         "gate",

@@ -18,12 +18,13 @@ _SKIN: tuple[Colour, ...] = ((236, 200, 178), (214, 168, 138), (172, 122, 92), (
 _HAIR: tuple[Colour, ...] = ((30, 24, 22), (72, 48, 32), (140, 104, 66), (190, 186, 182))
 
 
-def paint_occluder(image: Image, rng: np.random.Generator) -> NDArray[np.bool_]:
+def paint_occluder(image: Image, rng: np.random.Generator, what: Occluder | None = None) -> NDArray[np.bool_]:
     """Paint one occluder over a picture, in place.
 
     Args:
         image: RGB, uint8 (H, W, 3).
         rng: decides what it is, where it stands and how it looks.
+        what: kind of the occluder; None leaves it to chance.
 
     Returns:
         Mask (H, W) of the pixels of which it covers at least half.
@@ -31,7 +32,8 @@ def paint_occluder(image: Image, rng: np.random.Generator) -> NDArray[np.bool_]:
     height, width = image.shape[:2]
     layer = np.zeros((height, width, 4), np.uint8)
     kind = OCCLUDERS[int(rng.choice(len(OCCLUDERS), p=[0.45, 0.2, 0.2, 0.15]))]
-    {"shopper": _shopper, "trolley": _trolley, "arm": _arm, "carton": _carton}[kind](layer, rng)
+    painters = {"shopper": _shopper, "trolley": _trolley, "arm": _arm, "carton": _carton}
+    painters[what or kind](layer, rng)
     folds = rng.uniform(0.62, 1.12, (9, 12)).astype(np.float32)
     gain = cv2.resize(folds, (width, height), interpolation=cv2.INTER_CUBIC)
     colours = np.clip(layer[..., :3] * gain[..., None], 0, 255)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from shelfgap_datasets.synthetic.faces import Face
 
 Kind = Literal["box", "bottle", "can", "bag", "jar", "tub"]
 KINDS: tuple[Kind, ...] = ("box", "bottle", "can", "bag", "jar", "tub")
@@ -102,6 +105,7 @@ class Brand:
     stack_m: float
     layers: int
     aspect: float
+    face: Face | None = None  # a picture of the front, instead of a printed design
 
     @property
     def width_m(self) -> float:
@@ -109,7 +113,9 @@ class Brand:
         return float(np.clip(self.stack_m / self.layers * self.aspect, 0.035, 0.42))
 
 
-def draw_brand(rng: np.random.Generator, kind: Kind, clearance_m: float, tone: str) -> Brand:
+def draw_brand(
+    rng: np.random.Generator, kind: Kind, clearance_m: float, tone: str, faces: Sequence[Face] = ()
+) -> Brand:
     """Invent a brand that fits under a board.
 
     Args:
@@ -117,7 +123,16 @@ def draw_brand(rng: np.random.Generator, kind: Kind, clearance_m: float, tone: s
         kind: form of its packages.
         clearance_m: free height between two boards.
         tone: "any", "dark" or "white": the leading colour.
+        faces: pictures of fronts; when there are any, the brand shows one of them.
     """
+    if faces:
+        face = faces[int(rng.integers(len(faces)))]
+        shape: Kind = "bottle" if face.is_cut_out else "box"
+        stack = clearance_m * rng.uniform(0.6, 0.93)
+        layers = int(np.clip(round(stack / (0.22 * rng.uniform(0.75, 1.4))), 1, 3)) if shape == "box" else 1
+        rgb = face.sprite[..., :3].reshape(-1, 3)[face.sprite[..., 3].ravel() > 200]
+        red, green, blue = (int(v) for v in (rgb.mean(0) if len(rgb) else (128, 128, 128)))
+        return Brand(shape, 0, (red, green, blue), "jug", stack, layers, face.aspect, face)
     fill = rng.uniform(0.66, 0.93) if rng.random() < 0.82 else rng.uniform(0.38, 0.6)
     layers = 1
     if kind in ("box", "can", "tub", "jar"):
@@ -142,6 +157,8 @@ def draw_product(rng: np.random.Generator, brand: Brand, px_per_m: float) -> Pro
     height, width = brand.stack_m / brand.layers, brand.width_m
     rows = int(np.clip(height * px_per_m, *_SPRITE_PX))
     columns = int(np.clip(width * px_per_m, *_SPRITE_PX))
+    if brand.face is not None:
+        return _pictured(brand, brand.face, (rows, columns), width * rng.uniform(0.4, 0.9))
     base = brand.base if rng.random() < 0.7 else _colour(rng, "any")
     accent = _colour(rng, "vivid" if rng.random() < 0.75 else "any")
     design = np.random.default_rng(brand.design)
@@ -168,6 +185,20 @@ def draw_product(rng: np.random.Generator, brand: Brand, px_per_m: float) -> Pro
         sprite,
         _shade(base, 0.86),
         top,
+    )
+
+
+def _pictured(brand: Brand, face: Face, size: tuple[int, int], depth_m: float) -> Product:
+    sprite = np.asarray(cv2.resize(face.sprite, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return Product(
+        brand.kind,
+        brand.width_m,
+        brand.stack_m / brand.layers,
+        float(np.clip(depth_m, 0.03, 0.3)),
+        brand.layers,
+        sprite,
+        _shade(brand.base, 0.86),
+        _shade(brand.base, 1.08),
     )
 
 

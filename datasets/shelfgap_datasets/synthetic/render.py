@@ -30,6 +30,7 @@ class _Block:
     count: int
     setback_m: float
     layers: int
+    gains: NDArray[np.float64]  # (rows drawn, count), small differences in light between pieces
 
 
 def paint_scene(fixture: Fixture, stock: Stock, camera: Camera, rng: np.random.Generator) -> Image:
@@ -39,7 +40,7 @@ def paint_scene(fixture: Fixture, stock: Stock, camera: Camera, rng: np.random.G
         fixture: boards, bays and facings.
         stock: state of each facing.
         camera: where it is seen from.
-        rng: small differences between pieces.
+        rng: small differences between pieces; they belong to the facing, whatever its stock.
 
     Returns:
         RGB, uint8 (height, width, 3).
@@ -47,14 +48,15 @@ def paint_scene(fixture: Fixture, stock: Stock, camera: Camera, rng: np.random.G
     image = paint_backdrop(fixture, camera)
     # A ray enters the fixture through one cell and sees nothing of the others: paint each cell alone.
     desk = image.copy()
+    gains = rng.uniform(0.9, 1.06, (_ROWS_DRAWN, len(fixture.facings)))
     for shelf in range(len(fixture.boards_m)):
         facings = [(f, i) for i, f in enumerate(fixture.facings) if f.shelf == shelf]
         if not fixture.walls:
-            _paint_cell(image, desk, fixture, stock, camera, rng, facings, (fixture.bays_m[0], fixture.bays_m[-1]))
+            _paint_cell(image, desk, fixture, stock, camera, gains, facings, (fixture.bays_m[0], fixture.bays_m[-1]))
             continue
         for bay in range(len(fixture.bays_m) - 1):
             members = [(f, i) for f, i in facings if f.bay == bay]
-            _paint_cell(image, desk, fixture, stock, camera, rng, members, fixture.bays_m[bay : bay + 2])
+            _paint_cell(image, desk, fixture, stock, camera, gains, members, fixture.bays_m[bay : bay + 2])
     paint_front(image, fixture, camera)
     return image
 
@@ -65,7 +67,7 @@ def _paint_cell(
     fixture: Fixture,
     stock: Stock,
     camera: Camera,
-    rng: np.random.Generator,
+    gains: NDArray[np.float64],
     facings: list[tuple[Facing, int]],
     x_m: tuple[float, ...],
 ) -> None:
@@ -82,13 +84,13 @@ def _paint_cell(
     desk[rows, columns] = image[rows, columns]
     centre = float(camera.position[0])
     # Farther from the camera first: what stands nearer hides what stands beyond.
-    blocks = sorted(_blocks(facings, stock), key=lambda b: -abs((b.x1_m + b.x2_m) / 2 - centre))
+    blocks = sorted(_blocks(facings, stock, gains), key=lambda b: -abs((b.x1_m + b.x2_m) / 2 - centre))
     for block in blocks:
-        _paint_block(desk, fixture, camera, rng, block, board, fixture.ceiling_m(shelf))
+        _paint_block(desk, fixture, camera, block, board, fixture.ceiling_m(shelf))
     np.copyto(image[rows, columns], desk[rows, columns], where=mask[..., None])
 
 
-def _blocks(facings: list[tuple[Facing, int]], stock: Stock) -> Iterator[_Block]:
+def _blocks(facings: list[tuple[Facing, int]], stock: Stock, gains: NDArray[np.float64]) -> Iterator[_Block]:
     start = 0
     while start < len(facings):
         first, index = facings[start]
@@ -112,6 +114,7 @@ def _blocks(facings: list[tuple[Facing, int]], stock: Stock) -> Iterator[_Block]
                 stop - start,
                 float(stock.setback_m[index]),
                 int(stock.layers[index]),
+                gains[:, index : index + stop - start],
             )
         start = stop
 
@@ -120,7 +123,6 @@ def _paint_block(
     desk: Image,
     fixture: Fixture,
     camera: Camera,
-    rng: np.random.Generator,
     block: _Block,
     board_m: float,
     ceiling_m: float,
@@ -133,7 +135,6 @@ def _paint_block(
     depth = rows * product.depth_m
     z = -block.setback_m
     gains = _light(fixture, z - product.depth_m * np.arange(rows, dtype=np.float64))
-    seeds = rng.integers(2**31, size=3)
     if quad_of(camera, (block.x1_m, block.x2_m), (board_m, top), (z, z)) is None:
         return
     if product.kind == "box":
@@ -155,7 +156,7 @@ def _paint_block(
     else:
         for row in range(min(rows, _ROWS_DRAWN) - 1, 0, -1):
             back = z - row * product.depth_m
-            pieces = _vary(np.random.default_rng(seeds[0] + row), gains[row] * 0.85, block.count)
+            pieces = gains[row] * 0.85 * block.gains[row]
             _lay_pieces(
                 desk,
                 camera,
@@ -169,7 +170,7 @@ def _paint_block(
             )
         if cy > top and product.kind in _LID_KINDS:
             _lay_tops(desk, camera, block, top, z + product.depth_m / 2, rows, gains)
-    front = _vary(np.random.default_rng(seeds[1]), gains[0], block.count)
+    front = gains[0] * block.gains[0]
     shadow = 0.5 * float(np.clip(block.setback_m / fixture.depth_m, 0, 1)) * float(ceiling_m - top < 0.12)
     _lay_pieces(
         desk,
@@ -189,10 +190,6 @@ def _light(fixture: Fixture, z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much light reaches what stands at depth z: the deeper, the darker."""
     inward = np.clip(-z / fixture.depth_m, 0, 1)
     return np.asarray(1.02 - (0.25 + 0.6 * fixture.style.gloom) * inward**0.8)
-
-
-def _vary(rng: np.random.Generator, gain: float, count: int) -> NDArray[np.float64]:
-    return gain * rng.uniform(0.9, 1.06, count)
 
 
 def _lay_pieces(

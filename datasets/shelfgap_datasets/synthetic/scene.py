@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfgap_datasets.synthetic.camera import Camera, aim
+from shelfgap_datasets.synthetic.faces import Face
 from shelfgap_datasets.synthetic.products import KINDS, Brand, Colour, Kind, Product, draw_brand, draw_product
 
 Panel = Literal["plain", "pegboard", "mesh", "dark", "slats"]
@@ -106,8 +108,11 @@ class Scene:
     camera: Camera
 
 
-def build_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
-    """Invent a fixture and place a camera so that 2 to 8 of its shelves fill a frame of `size` (h, w)."""
+def build_scene(rng: np.random.Generator, size: tuple[int, int], faces: Sequence[Face] = ()) -> Scene:
+    """Invent a fixture and place a camera so that 2 to 8 of its shelves fill a frame of `size` (h, w).
+
+    Products are procedural, or show one of `faces` each when there are any.
+    """
     wanted = int(rng.choice([2, 3, 4, 5, 6, 7, 8], p=[0.07, 0.12, 0.16, 0.19, 0.19, 0.16, 0.11]))
     count = max(wanted, int(rng.integers(4, 8)))
     pitch = rng.uniform(1.45, 2.1) / count * rng.uniform(0.85, 1.25, count)
@@ -136,7 +141,7 @@ def build_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     )
     # A little finer than the middle of the frame shows it, for what stands nearer.
     px_per_m = 1.3 * camera.focal_px / float(camera.position[2])
-    return Scene(replace(fixture, facings=_fill(rng, fixture, px_per_m)), camera)
+    return Scene(replace(fixture, facings=_fill(rng, fixture, px_per_m, faces)), camera)
 
 
 def nudge(rng: np.random.Generator, camera: Camera) -> Camera:
@@ -187,14 +192,14 @@ def find_openings(fixture: Fixture, stock: Stock) -> tuple[Opening, ...]:
     is near.
     """
     found = []
-    names = [_class_name(fixture, s) for s in stock.setback_m]
+    names = [stock_state(fixture, s) for s in stock.setback_m]
     start = 0
     facings = fixture.facings
     while start < len(facings):
         stop = start + 1
         while stop < len(facings) and names[stop] == names[start] and _beside(fixture, facings, stop - 1):
             stop += 1
-        if names[start]:
+        if names[start] != "full":
             first, last = facings[start], facings[stop - 1]
             has_left = start > 0 and _beside(fixture, facings, start - 1)
             has_right = stop < len(facings) and _beside(fixture, facings, stop - 1)
@@ -213,10 +218,11 @@ def find_openings(fixture: Fixture, stock: Stock) -> tuple[Opening, ...]:
     return tuple(found)
 
 
-def _class_name(fixture: Fixture, setback_m: float) -> str:
+def stock_state(fixture: Fixture, setback_m: float) -> Literal["full", "low", "gap"]:
+    """Return how a facing is stocked whose first piece stands `setback_m` behind the board edge."""
     if setback_m == EMPTY:
         return "gap"
-    return "low" if setback_m >= _LEAST_SETBACK * fixture.depth_m else ""
+    return "low" if setback_m >= _LEAST_SETBACK * fixture.depth_m else "full"
 
 
 def _beside(fixture: Fixture, facings: tuple[Facing, ...], index: int) -> bool:
@@ -295,7 +301,7 @@ def _stretch(
     return members
 
 
-def _fill(rng: np.random.Generator, fixture: Fixture, px_per_m: float) -> tuple[Facing, ...]:
+def _fill(rng: np.random.Generator, fixture: Fixture, px_per_m: float, faces: Sequence[Face]) -> tuple[Facing, ...]:
     """Give every board its articles, run by run."""
     favourite = KINDS[int(rng.integers(len(KINDS)))]
     scene_tone = str(rng.choice(["any", "dark", "white"], p=[0.86, 0.08, 0.06]))
@@ -307,7 +313,7 @@ def _fill(rng: np.random.Generator, fixture: Fixture, px_per_m: float) -> tuple[
         for _ in range(int(rng.integers(2, 6))):
             kind: Kind = favourite if rng.random() < 0.55 else KINDS[int(rng.integers(len(KINDS)))]
             tone = scene_tone if rng.random() < 0.6 else str(rng.choice(["any", "dark", "white"], p=[0.84, 0.1, 0.06]))
-            brands.append(draw_brand(rng, kind, clearance, tone))
+            brands.append(draw_brand(rng, kind, clearance, tone, faces))
         for bay in range(len(fixture.bays_m) - 1):
             start, end = (fixture.bays_m[bay] + PANEL_M / 2, fixture.bays_m[bay + 1] - PANEL_M / 2)
             slots, run = _draw_slots(rng, brands, end - start, run, px_per_m)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
+from shelfgap_datasets.intake.provenance import read_provenance
+from shelfgap_datasets.intake.tree import scan
 from shelfgap_datasets.params import SynthParams
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.synthetic.faces import Face, load_faces
 from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
-from shelfgap_datasets.synthetic.lens import bend, develop, restore, store
+from shelfgap_datasets.synthetic.lens import bend, develop, draw_light, restore, store
 from shelfgap_datasets.synthetic.occluders import paint_occluder
+from shelfgap_datasets.synthetic.parallel import render_in_order
 from shelfgap_datasets.synthetic.render import paint_scene
 from shelfgap_datasets.synthetic.scene import Scene, build_scene, draw_stock, find_openings, nudge
 from shelfgap_datasets.synthetic.warp import Image
@@ -47,7 +47,7 @@ class Still:
     jpeg: bytes
 
 
-def render_still(seed: int, scene: int, view: int, size: tuple[int, int]) -> Still:
+def render_still(seed: int, scene: int, view: int, size: tuple[int, int], products: str | None = None) -> Still:
     """Render one still; the arguments alone decide every byte of it.
 
     Args:
@@ -55,8 +55,9 @@ def render_still(seed: int, scene: int, view: int, size: tuple[int, int]) -> Sti
         scene: number of the fixture; stills of one scene share fixture, products and camera.
         view: number of the still in its scene: stock, light, occluder and a small shift of the camera.
         size: (height, width) in pixels.
+        products: folder of product pictures; None for procedural packages.
     """
-    place = _scene(seed, scene, size)
+    place = _scene(seed, scene, size, products)
     # One stream for each concern: a change in how light is drawn leaves stock and labels as they were.
     stock_rng, pose_rng, paint_rng, occluder_rng, light_rng = np.random.default_rng((seed, scene, 1 + view)).spawn(5)
     camera = nudge(pose_rng, place.camera)
@@ -68,7 +69,8 @@ def render_still(seed: int, scene: int, view: int, size: tuple[int, int]) -> Sti
     openings = find_openings(place.fixture, stock)
     boxes = label_openings(place.fixture, camera, openings, hidden) + label_occluder(hidden)
     low, high = _JPEG_QUALITY
-    jpeg = store(develop(image, light_rng), int(light_rng.integers(low, high + 1)))
+    lit = develop(image, draw_light(light_rng, size[0] / size[1]), light_rng)
+    jpeg = store(lit, int(light_rng.integers(low, high + 1)))
     return Still(restore(jpeg), boxes, jpeg)
 
 
@@ -93,11 +95,14 @@ def synthesize(
     Raises:
         DatasetError: `root` holds something else, or the files cannot be written.
     """
-    _refuse_foreign(root)
+    refuse_foreign(root)
+    license = license_of(params.products)
     with written_whole(root) as partial:
         (partial / IMAGES_DIR).mkdir()
         records: list[ImageRecord] = []
-        for made in _render_scenes(partial / IMAGES_DIR, params, workers):
+        scenes = range(-(-params.count // params.shelves_per_scene))
+        jobs = [(partial / IMAGES_DIR, params, scene, license) for scene in scenes]
+        for made in render_in_order(_render_scene, jobs, workers):
             records += made
             if progress is not None:
                 progress(len(records), params.count)
@@ -107,33 +112,39 @@ def synthesize(
 
 
 @lru_cache(maxsize=2)
-def _scene(seed: int, scene: int, size: tuple[int, int]) -> Scene:
-    return build_scene(np.random.default_rng((seed, scene, 0)), size)
+def _scene(seed: int, scene: int, size: tuple[int, int], products: str | None) -> Scene:
+    return build_scene(np.random.default_rng((seed, scene, 0)), size, _faces(products) if products else ())
 
 
-def _render_scenes(folder: Path, params: SynthParams, workers: int | None) -> Iterator[list[ImageRecord]]:
-    """Render scene by scene, in order, and yield the records of each."""
-    jobs = [(folder, params, scene) for scene in range(-(-params.count // params.shelves_per_scene))]
-    processes = min(workers or os.cpu_count() or 1, len(jobs))
-    if processes == 1:
-        yield from map(_render_scene, jobs)
-        return
-    # A forked child would inherit locks of OpenCV's thread pool; a spawned one starts clean.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(_render_scene, jobs)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+@lru_cache(maxsize=1)
+def _faces(products: str) -> tuple[Face, ...]:
+    return load_faces(Path(products))
 
 
-def _render_scene(job: tuple[Path, SynthParams, int]) -> list[ImageRecord]:
-    folder, params, scene = job
+def license_of(products: str | None) -> str:
+    """Return the licence of rendered pictures: our own, or also that of the product pictures shown in them.
+
+    Raises:
+        DatasetError: the folder of products states no licence.
+    """
+    if products is None:
+        return LICENSE
+    folder = Path(products)
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; --products takes a folder of product pictures")
+    for place in (folder, folder.parent):
+        stated = read_provenance(scan(place)).by_folder.get("", {}).get("license")
+        if stated:
+            return f"{LICENSE} AND {stated}"
+    raise DatasetError(f"{folder}: states no licence; put a LICENSE file or a SOURCE.yaml (license: NAME) beside it")
+
+
+def _render_scene(job: tuple[Path, SynthParams, int, str]) -> list[ImageRecord]:
+    folder, params, scene, license = job
     first = scene * params.shelves_per_scene
     records = []
     for view in range(min(params.shelves_per_scene, params.count - first)):
-        still = render_still(params.seed, scene, view, (params.height, params.width))
+        still = render_still(params.seed, scene, view, (params.height, params.width), params.products)
         name = f"{scene:04d}-{view:02d}.jpg"
         (folder / name).write_bytes(still.jpeg)
         records.append(
@@ -142,7 +153,7 @@ def _render_scene(job: tuple[Path, SynthParams, int]) -> list[ImageRecord]:
                 width=params.width,
                 height=params.height,
                 sha256=hashlib.sha256(still.jpeg).hexdigest(),
-                license=LICENSE,
+                license=license,
                 consent="synthetic",
                 source=f"seed-{params.seed}/scene-{scene:04d}/view-{view:02d}",
                 store=f"{_STORE_PREFIX}{scene:04d}",
@@ -153,7 +164,7 @@ def _render_scene(job: tuple[Path, SynthParams, int]) -> list[ImageRecord]:
     return records
 
 
-def _refuse_foreign(root: Path) -> None:
+def refuse_foreign(root: Path) -> None:
     """Refuse a folder that holds anything but a dataset made here."""
     if not root.exists():
         return
@@ -162,9 +173,7 @@ def _refuse_foreign(root: Path) -> None:
     if not any(root.iterdir()):
         return
     try:
-        ours = all(
-            i.license == LICENSE and (i.store or "").startswith(_STORE_PREFIX) for i in load_dataset(root).images
-        )
+        ours = all((i.store or "").startswith(_STORE_PREFIX) for i in load_dataset(root).images)
     except DatasetError:
         ours = False
     if not ours:
