@@ -36,6 +36,13 @@ class ExportFormat(StrEnum):
     LABEL_STUDIO = "label-studio"
 
 
+class ReviewFormat(StrEnum):
+    """Labelling tools that a review queue is written for."""
+
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+
+
 class Consent(StrEnum):
     """Why pictures may be used as far as persons are concerned."""
 
@@ -162,6 +169,41 @@ def correct(
     print(f"{to}: {len(report.changed)} of {report.seen} returned pictures have other boxes now")
     for rejection in report.rejections:
         print(f"  {rejection.source}: {rejection.reason}; {rejection.action}")
+
+
+@data_app.command(epilog="Example: shelfgap data review data/dataset --to queue --format cvat")
+def review(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    to: Annotated[Path, typer.Option(help="Folder of the queue to make.")],
+    format: Annotated[ReviewFormat, typer.Option(help="Labelling tool.")] = ReviewFormat.CVAT,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Trainings, each without one part of the groups.")] = 3,
+    most: Annotated[int, typer.Option(min=1, help="Doubtful labels to queue.")] = 100,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training; else from params.yaml.")] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Queue likely missing, loose, extra and wrongly named boxes for review; `data correct` takes them back."""
+    from collections import Counter
+
+    from shelfgap_flows.params import workspace_params
+    from shelfgap_flows.review import review_labels
+
+    suspects = review_labels(
+        dataset,
+        to,
+        workspace_params(workspace),
+        scratch=workspace / ".scratch",
+        folds=folds,
+        most=most,
+        format=format.value,
+        epochs=epochs,
+    )
+    kinds = Counter(suspect.kind for suspect in suspects)
+    if as_json:
+        print_json({"queue": str(to), "suspects": len(suspects), "kinds": dict(kinds)})
+    else:
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        print(f"{to}: {len(suspects)} labels to look at ({listed}); see {to / 'sheet.jpg'}")
 
 
 @data_app.command(epilog="Example: shelfgap data check data/dataset")

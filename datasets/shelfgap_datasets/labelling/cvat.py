@@ -6,60 +6,71 @@ Source: https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from shelfgap_datasets.intake.cvat import RECORD_TAG
 from shelfgap_datasets.intake.model import RECORD_KEYS
-from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.schema import Box, Dataset, DatasetError
 
 CVAT_FILE = "annotations.xml"
+SUGGESTED = "suggest-"  # before the class of a box that nobody drew; such a label is no class on return
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_cvat(
-    folder: Path, dataset: Dataset, attributes: Callable[[ImageRecord, Box], dict[str, str]] | None = None
+    folder: Path,
+    dataset: Dataset,
+    suggested: Mapping[str, Sequence[tuple[Box, str]]] | None = None,
+    doubted: Mapping[tuple[str, int], str] | None = None,
 ) -> None:
     """Write the task of a dataset.
 
     Args:
         folder: gets `annotations.xml`.
         dataset: its boxes.
-        attributes: what to say of a box beyond its class, by name.
+        suggested: by file name, boxes that nobody drew, and why; written with the label `suggest-CLASS`.
+        doubted: by file name and number of a box, what seems wrong with it.
 
     Raises:
         DatasetError: a text has a character that XML cannot hold.
     """
+    suggested, doubted = suggested or {}, doubted or {}
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
-    described: dict[str, None] = {}
     for number, image in enumerate(dataset.images):
         header = {"id": str(number), "name": _text(image.file_name)}
         header |= {"width": str(image.width), "height": str(image.height)}
         element = SubElement(root, "image", header)
-        for box in image.boxes:
-            x1, y1, x2, y2 = (f"{v:.4f}" for v in box.xyxy)
-            corners = {"xtl": x1, "ytl": y1, "xbr": x2, "ybr": y2}
-            shape = SubElement(
-                element, "box", {"label": box.class_name, "source": "manual", "occluded": "0", **corners}
-            )
-            for name, value in (attributes(image, box) if attributes else {}).items():
-                described[name] = None
-                SubElement(shape, "attribute", name=name).text = _text(value)
+        for row, box in enumerate(image.boxes):
+            _box(element, box.class_name, box, doubted.get((image.file_name, row)))
+        for box, why in suggested.get(image.file_name, ()):
+            _box(element, f"{SUGGESTED}{box.class_name}", box, why)
         tag = SubElement(element, "tag", label=RECORD_TAG, source="manual")
         for key in RECORD_KEYS:
             if (value := getattr(image, key)) is not None:
                 SubElement(tag, "attribute", name=key).text = _text(value)
     labels = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
+    notes = ["review"] if suggested or doubted else []
     for class_name in dataset.annotated_classes:
-        _label(labels, class_name, "rectangle", described)
-    _label(labels, RECORD_TAG, "tag", dict.fromkeys(RECORD_KEYS))
+        _label(labels, class_name, "rectangle", notes)
+    for class_name in sorted({box.class_name for boxes in suggested.values() for box, _ in boxes}):
+        _label(labels, f"{SUGGESTED}{class_name}", "rectangle", notes)
+    _label(labels, RECORD_TAG, "tag", RECORD_KEYS)
     indent(root)
     ElementTree(root).write(folder / CVAT_FILE, encoding="utf-8", xml_declaration=True)
 
 
-def _label(labels: Element, name: str, kind: str, attributes: dict[str, None]) -> None:
+def _box(element: Element, label: str, box: Box, note: str | None) -> None:
+    x1, y1, x2, y2 = (f"{v:.4f}" for v in box.xyxy)
+    corners = {"xtl": x1, "ytl": y1, "xbr": x2, "ybr": y2}
+    shape = SubElement(element, "box", {"label": label, "source": "manual", "occluded": "0", **corners})
+    if note is not None:
+        SubElement(shape, "attribute", name="review").text = note
+
+
+def _label(labels: Element, name: str, kind: str, attributes: Sequence[str]) -> None:
     label = SubElement(labels, "label")
     SubElement(label, "name").text = name
     SubElement(label, "type").text = kind

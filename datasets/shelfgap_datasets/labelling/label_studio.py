@@ -24,10 +24,10 @@ def write_label_studio(folder: Path, dataset: Dataset, image_prefix: str) -> Non
         dataset: its boxes.
         image_prefix: what Label Studio reads pictures from, before their file name.
     """
-    tasks = [
-        {"data": task_data(image, image_prefix), "annotations": [{"result": [_result(image, b) for b in image.boxes]}]}
-        for image in dataset.images
-    ]
+    tasks: list[dict[str, Any]] = []
+    for image in dataset.images:
+        results = [label_result(image, box) for box in image.boxes]
+        tasks.append({"data": task_data(image, image_prefix), "annotations": [{"result": results}]})
     write_tasks(folder, tasks, dataset.annotated_classes)
 
 
@@ -48,7 +48,8 @@ def task_data(image: ImageRecord, image_prefix: str) -> dict[str, str]:
     return {"image": image_prefix + image.file_name, **stated}
 
 
-def _result(image: ImageRecord, box: Box) -> dict[str, Any]:
+def label_result(image: ImageRecord, box: Box) -> dict[str, Any]:
+    """Return a box as a `rectanglelabels` result, in percent of the picture."""
     x1, y1, x2, y2 = box.xyxy
     across, down = 100 / image.width, 100 / image.height
     return {
