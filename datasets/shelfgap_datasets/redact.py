@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from PIL import Image
 
 from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
+from shelfgap_datasets.merge import link_or_copy
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 
 _CELLS = 6  # along the longer side of a box; far too few for a face, whatever its size
@@ -68,7 +68,7 @@ def redact_dataset(root: Path, progress: Callable[[int, int], None] | None = Non
                 boxes += len(mine)
             else:
                 already += record.redacted
-                _link(source, target)
+                link_or_copy(source, target)
             images.append(record)
             if progress is not None:
                 progress(done, len(dataset.images))
@@ -151,13 +151,3 @@ def _read(path: Path) -> NDArray[np.uint8]:
             return np.array(image.convert("RGB"))
     except OSError as error:
         raise DatasetError(f"{path}: not readable ({error}); run: shelfgap data check --quarantine") from None
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise DatasetError(f"{source}: no such picture; run: shelfgap data check --quarantine") from None
-    except OSError:
-        shutil.copyfile(source, target)

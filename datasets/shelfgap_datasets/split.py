@@ -16,7 +16,7 @@ import numpy as np
 from shelfgap_datasets.duplicates import Pairs, join_groups, near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.params import DuplicateParams, SplitParams
-from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Split
+from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Rejection, Split
 
 _ROBOFLOW = re.compile(r"^(?P<source>.+)\.rf\.[0-9a-f]{16,}$")
 _FRAME = re.compile(r"^(?P<source>.+?)[ _.-]?frame[ _.-]?\d+$", re.IGNORECASE)
@@ -60,6 +60,56 @@ def split_dataset(
         )
     images = (replace(i, group=g, split=sides[g]) for i, g in zip(dataset.images, groups, strict=True))
     return replace(dataset, images=tuple(images))
+
+
+def extend_split(
+    root: Path,
+    dataset: Dataset,
+    split: SplitParams,
+    duplicates: DuplicateParams,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Give new images their group and split, and leave those that have one where they are.
+
+    A new image goes where its scene stands already. One that links scenes on two sides cannot go anywhere: it is
+    rejected, and the scenes stay apart.
+
+    Args:
+        root: dataset directory, for the pictures.
+        dataset: its images, some of them with a split.
+        split: shares and salt.
+        duplicates: when two pictures are near-duplicates.
+        progress: called with (pictures hashed, pictures in all).
+
+    Raises:
+        DatasetError: too few groups to fill every split, or a picture cannot be read.
+    """
+    if all(image.split is None for image in dataset.images):
+        return split_dataset(root, dataset, split, duplicates, progress)
+    try:
+        prints = fingerprint_images(root, dataset.images, progress)
+    except OSError as error:
+        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
+    links = list(near_pairs(prints, duplicates))
+    images, names = dataset.images, group_names(dataset.images, links)
+    sides: dict[str, set[Split]] = defaultdict(set)
+    groups: dict[str, str] = {}
+    for image, name in zip(images, names, strict=True):
+        if image.split is not None:
+            sides[name].add(image.split)
+            groups.setdefault(name, image.group or name)
+    kept: list[ImageRecord] = []
+    rejections = list(dataset.rejections)
+    for image, name in zip(images, names, strict=True):
+        if image.split is not None:
+            kept.append(image)
+        elif len(sides[name]) > 1:
+            reason = f"links scenes that stand in {' and '.join(sorted(sides[name]))}"
+            rejections.append(Rejection(image.source, reason, "leave it out, or start a new line of versions"))
+        else:
+            side = next(iter(sides[name]), None) or assign(name, split)
+            kept.append(replace(image, group=groups.get(name, name), split=side))
+    return replace(dataset, images=tuple(kept), rejections=tuple(rejections))
 
 
 def group_names(images: Sequence[ImageRecord], near: Iterable[Pairs]) -> list[str]:

@@ -116,6 +116,64 @@ def import_(
         print(f"  {warning}")
 
 
+@data_app.command(
+    epilog="Example: shelfgap data ingest photographs --name lyon-3 --license CC-BY-4.0 --consent notice --workspace w",
+)
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Folder of labelled photographs.")],
+    name: Annotated[str, typer.Option(help="Name of the source; another ingestion of this name replaces it.")],
+    format: Annotated[SourceFormat, typer.Option(help="Format of the annotations.")] = SourceFormat.AUTO,
+    class_map: ClassMap = "",
+    license: Annotated[str | None, typer.Option(help="Licence of the photographs, if their files do not say.")] = None,
+    consent: Annotated[Consent | None, typer.Option(help="Basis of their use, if their files do not say.")] = None,
+    store: Annotated[str | None, typer.Option(help="Key of the store they come from.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Labelled classes to keep, if sources differ: gap,low.")] = None,
+    redact: Annotated[bool, typer.Option(help="Pixelate occluders, and refuse what may show a shopper.")] = True,
+    push: Annotated[bool, typer.Option("--push", help="Push the version to the DVC remote.")] = False,
+    workspace: Annotated[Path, typer.Option(help="Workspace directory; a new one is made.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make a labelled source part of the next version of the workspace's dataset, or say why not.
+
+    Import, join, redact, split, check, compare, version, push and card, as a Prefect flow; a killed one goes on.
+    """
+    import os
+    import re
+
+    from shelfgap_datasets.intake.class_names import parse_class_map
+
+    from shelfgap_flows.workspace import open_workspace
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise typer.BadParameter(f"--name must be letters, digits, dots, dashes and underscores, got {name!r}")
+    opened = open_workspace(workspace)
+    os.environ.setdefault("PREFECT_HOME", str(opened.prefect_home))
+    from shelfgap_flows.ingest import IngestOptions, run_ingest
+
+    result = run_ingest(
+        opened,
+        IngestOptions(
+            source=str(source.resolve()),
+            name=name,
+            format=format.value,
+            class_map=parse_class_map(class_map),
+            license=license,
+            consent=consent.value if consent else None,
+            store=store,
+            classes=tuple(part.strip() for part in classes.split(",")) if classes else None,
+            redact=redact,
+            push=push,
+        ),
+    )
+    if as_json:
+        print_json(asdict(result))
+    elif result.is_new:
+        print(f"version {result.version}: {result.images} images, {result.added} new, {result.rejected} left out")
+        print(f"  {result.dataset}; card: {result.card}")
+    else:
+        print(f"nothing new; {result.version} stays current")
+
+
 @data_app.command(epilog="Example: shelfgap data export data/dataset --format cvat --to review")
 def export(
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.settings import Settings, tracker_for
@@ -76,22 +75,6 @@ def run_release(workspace: Workspace) -> Release:
     Raises:
         ShelfgapError: a stage failed.
     """
-    one_line = _OneLine()
-    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
-    for logger in loggers:
-        logger.addFilter(one_line)
-    try:
+    with one_line_errors():
         start_server(workspace.prefect_home)
         return release_flow(str(workspace.root))
-    finally:
-        for logger in loggers:
-            logger.removeFilter(one_line)
-
-
-class _OneLine(logging.Filter):
-    """Drops the traceback of errors that a user is meant to read."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], ShelfgapError):
-            record.exc_info = None
-        return True

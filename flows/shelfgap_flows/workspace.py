@@ -111,12 +111,12 @@ def open_workspace(root: Path, dataset: Path | None = None, params: Path | None 
 
 
 def run_dvc(workspace: Workspace, *arguments: str) -> None:
-    """Run a DVC command in a workspace; its stages find the `shelfgap` of this environment.
+    """Run a DVC command in a workspace, after any other that holds it; stages find the `shelfgap` of this environment.
 
     Raises:
         WorkspaceError: DVC is unhappy; it has said why on the terminal.
     """
-    command = [sys.executable, "-m", "dvc", *arguments]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
     # a flow may promise its standard output to a machine: what the stages say goes to standard error
     with subprocess.Popen(command, cwd=workspace.root, env=stage_environment(), stdout=_STDERR) as process:
         try:

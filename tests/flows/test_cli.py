@@ -59,6 +59,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "data diff",
         "data export",
         "data import",
+        "data ingest",
         "data redact",
         "data review",
         "data split",

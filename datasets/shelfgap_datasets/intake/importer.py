@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from zlib import crc32
 
 from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
@@ -66,6 +67,7 @@ def import_source(
     consent: str | None = None,
     store: str | None = None,
     allow_unstated: bool = False,
+    shard: tuple[int, int] = (0, 1),
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
@@ -84,6 +86,7 @@ def import_source(
         consent: basis for every picture, a key of `CONSENT_BASES`; else what the source states.
         store: key of the store, for pictures that name none.
         allow_unstated: take pictures without licence or consent basis, as "unstated"; else they are rejected.
+        shard: (number, of how many): only the pictures whose name falls to it, for imports that run side by side.
         strict: refuse class names that nothing maps.
         progress: called with (pictures done, pictures in all).
 
@@ -117,14 +120,17 @@ def import_source(
 
     provenance = read_provenance(tree)
     given = {key: value for key, value in (("license", license), ("consent", consent)) if value is not None}
-    rejections = [*tree.rejections, *reading.rejections, *provenance.rejections]
+    number, shards = shard
+    # what is wrong with the annotation files themselves belongs to the first shard
+    rejections = [] if number else [*tree.rejections, *reading.rejections, *provenance.rejections]
     by_picture: dict[str, list[SourceImage]] = {}
     for image in reading.images:
-        by_picture.setdefault(image.picture, []).append(image)
+        if crc32(image.picture.encode()) % shards == number:
+            by_picture.setdefault(image.picture, []).append(image)
     rejections += [
         Rejection(picture, "a picture without an annotation", "label it; an empty annotation says: nothing here")
         for picture in tree.pictures
-        if picture not in by_picture
+        if picture not in by_picture and crc32(picture.encode()) % shards == number
     ]
     records: dict[str, ImageRecord] = {}  # by SHA-256
     taken: set[str] = set()

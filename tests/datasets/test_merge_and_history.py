@@ -1,0 +1,115 @@
+"""Sources become one dataset, and what had a split keeps it as more comes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from labelled_pictures import paint
+from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.merge import Part, merge_datasets
+from shelfgap_datasets.params import DuplicateParams, SplitParams
+from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection
+from shelfgap_datasets.split import extend_split, split_dataset
+
+SPLIT = SplitParams(val_fraction=0.3, test_fraction=0.3, salt="s")
+DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
+GAP = Box("gap", (10.0, 10.0, 30.0, 30.0))
+
+
+def record(root, name, seed, boxes=(GAP,), **values) -> ImageRecord:
+    path = paint(root / "images" / name, seed)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    rights = {"license": "MIT", "consent": "notice"}
+    return ImageRecord(file_name=name, width=80, height=60, sha256=digest, source=name, boxes=boxes, **rights, **values)
+
+
+def part(root, seeds, folder, classes=("gap",), **values) -> Part:
+    images = tuple(record(root, f"{seed}.png", seed, **values) for seed in seeds)
+    dataset = Dataset(images, classes)
+    save_dataset(root, dataset)
+    return Part(root, dataset, folder)
+
+
+def test_pictures_keep_apart_by_folder_and_equal_ones_are_one(tmp_path):
+    one, two = (
+        part(tmp_path / "one", (1, 2), "one"),
+        part(tmp_path / "two", (2, 3), "two", boxes=(GAP, Box("gap", (50, 5, 70, 25)))),
+    )
+    two = replace(two, dataset=replace(two.dataset, rejections=(Rejection("x.json", "bad", "mend"),)))
+    merged = merge_datasets([one, two], tmp_path / "all")
+    assert [image.file_name for image in merged.images] == ["one/1.png", "one/2.png", "two/3.png"]
+    assert len(merged.images[1].boxes) == 2  # what the second labeller saw as well
+    assert merged.rejections == (Rejection("two/x.json", "bad", "mend"),)
+    assert load_dataset(tmp_path / "all").images == merged.images
+    for image in merged.images:
+        data = (tmp_path / "all" / "images" / image.file_name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == image.sha256
+
+
+def test_equal_names_without_folders_are_numbered(tmp_path):
+    one, two = part(tmp_path / "one", (1,), ""), part(tmp_path / "two", (5,), "")
+    odd = replace(two.dataset.images[0], file_name="1.png")
+    (tmp_path / "two" / "images" / "5.png").rename(tmp_path / "two" / "images" / "1.png")
+    merged = merge_datasets([one, replace(two, dataset=replace(two.dataset, images=(odd,)))], tmp_path / "all")
+    assert [image.file_name for image in merged.images] == ["1.png", "1-2.png"]
+
+
+def test_parts_that_are_labelled_differently_are_refused_unless_told_what_to_keep(tmp_path):
+    low = Box("low", (40.0, 10.0, 60.0, 30.0))
+    one = part(tmp_path / "one", (1,), "one", ("gap", "low"), boxes=(GAP, low))
+    two = part(tmp_path / "two", (2,), "two")
+    with pytest.raises(DatasetError, match=r"different classes \(gap; gap, low\).*keep common ones with --classes gap"):
+        merge_datasets([one, two], tmp_path / "all")
+    merged = merge_datasets([one, two], tmp_path / "all", ("gap",))
+    assert merged.annotated_classes == ("gap",)
+    assert merged.images[0].boxes == (GAP,)
+
+
+@pytest.fixture
+def divided(tmp_path):
+    root = tmp_path / "data"
+    images = tuple(record(root, f"{seed}.png", seed) for seed in range(20))
+    return root, split_dataset(root, Dataset(images, ("gap",)), SPLIT, DUPLICATES)
+
+
+def test_new_pictures_find_their_place_and_no_old_one_moves(divided):
+    root, dataset = divided
+    more = tuple(record(root, f"{seed}.png", seed) for seed in range(20, 40))
+    whole = extend_split(root, replace(dataset, images=(*more, *dataset.images)), SPLIT, DUPLICATES)
+    sides = {image.file_name: (image.group, image.split) for image in whole.images}
+    assert len(sides) == 40
+    assert all(sides[image.file_name] == (image.group, image.split) for image in dataset.images)
+    assert {sides[image.file_name][1] for image in more} == {"train", "val", "test"}
+
+
+def test_a_copy_goes_where_its_scene_stands_even_if_its_own_name_says_otherwise(divided):
+    root, dataset = divided
+    copies = []
+    for image in dataset.images:
+        pixels = cv2.imread(str(root / "images" / image.file_name))
+        name = f"a copy of {image.file_name}"
+        cv2.imwrite(str(root / "images" / name), np.ascontiguousarray(pixels[:, ::-1]))
+        copies.append(replace(image, file_name=name, source=name, sha256=name, group=None, split=None))
+    whole = extend_split(root, replace(dataset, images=(*dataset.images, *copies)), SPLIT, DUPLICATES)
+    placed = {image.file_name: image for image in whole.images}
+    for image in dataset.images:
+        copy = placed[f"a copy of {image.file_name}"]
+        assert (copy.group, copy.split) == (image.group, image.split)
+
+
+def test_a_picture_that_links_two_sides_is_left_out(divided):
+    root, dataset = divided
+    train, test = (next(i for i in dataset.images if i.split == side) for side in ("train", "test"))
+    same_store = replace(train, store="s1"), replace(test, store="s2")
+    linking = record(root, "link.png", 77, store="s1")
+    images = [i for i in dataset.images if i not in (train, test)]
+    # the link shows the scene of the one and belongs to the store of the other
+    pixels = (root / "images" / test.file_name).read_bytes()
+    (root / "images" / "link.png").write_bytes(pixels)
+    whole = extend_split(root, replace(dataset, images=(*images, *same_store, linking)), SPLIT, DUPLICATES)
+    assert "link.png" not in {image.file_name for image in whole.images}
+    assert [r.reason for r in whole.rejections] == ["links scenes that stand in test and train"]

@@ -1,0 +1,157 @@
+"""Ingestion as a user runs it: versions, kills, two at once, a held lock, a remote, sources that bring nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from labelled_pictures_for_flows import write_coco_folder
+from shelfgap_datasets.coco import load_dataset, load_rejections
+
+pytestmark = pytest.mark.slow
+
+RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")
+
+
+def start(workspace: Path, source: Path, name: str, *options: str) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).parent / "shelfgap"), "data", "ingest", str(source), "--name", name]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SHELFGAP_"))}
+    return subprocess.Popen(
+        [*command, *RIGHTS, *options, "--workspace", str(workspace), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=workspace.parent,
+    )
+
+
+def ingest(workspace: Path, source: Path, name: str, *options: str) -> tuple[int, dict, str]:
+    with start(workspace, source, name, *options) as process:
+        out, err = process.communicate(timeout=300)
+    return process.returncode, json.loads(out.splitlines()[-1]) if out.strip() else {}, err
+
+
+def current(workspace: Path) -> str:
+    return json.loads((workspace / "data" / "current.json").read_text())["version"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A workspace with the first version of twenty pictures, and a remote."""
+    root = tmp_path_factory.mktemp("ingest")
+    write_coco_folder(root / "lyon", groups=20)
+    code, result, err = ingest(root / "w", root / "lyon", "lyon")
+    assert code == 0, err
+    assert (result["version"], result["images"], result["is_new"]) == ("v0001", 20, True)
+    return root
+
+
+def test_the_first_version_is_tracked_checked_and_has_a_card(place):
+    workspace = place / "w"
+    assert (workspace / "data" / "versions" / "v0001.dvc").is_file()
+    assert (workspace / "reports" / "datasets" / "v0001" / "card.html").is_file()
+    dataset = load_dataset(workspace / "data" / "versions" / "v0001")
+    assert {image.split for image in dataset.images} == {"train", "val", "test"}
+    with closing(sqlite3.connect(workspace / ".prefect" / "prefect.db")) as store:
+        keys = {key for (key,) in store.execute("select key from artifact")}
+        names = {name for (name,) in store.execute("select name from flow_run")}
+    assert {"dataset-check", "dataset-diff"} <= keys
+    assert names
+
+
+def test_more_comes_nothing_moves_and_the_same_again_is_no_version(place):
+    workspace = place / "w"
+    write_coco_folder(place / "nice", groups=26)
+    for path in (place / "nice").glob("*.jpg"):  # six pictures that are not in Lyon
+        if (place / "lyon" / path.name).exists():
+            path.unlink()
+    document = json.loads((place / "nice" / "labels.json").read_text())
+    code, result, err = ingest(workspace, place / "nice", "nice", "--push")
+    assert code == 1  # no remote yet
+    assert current(workspace) == "v0001"
+    assert "Traceback" not in err
+    dvc = [sys.executable, "-m", "dvc", "remote", "add", "-d", "store", str(place / "remote")]
+    subprocess.run(dvc, cwd=workspace, check=True, capture_output=True)
+    code, result, err = ingest(workspace, place / "nice", "nice", "--push")
+    assert code == 0, err
+    assert (result["version"], result["images"], result["added"], result["rejected"]) == ("v0002", 26, 6, 20)
+    assert len(document["images"]) == 26
+    assert any((place / "remote").rglob("*.dir"))
+    before, after = (load_dataset(workspace / "data" / "versions" / name) for name in ("v0001", "v0002"))
+    sides = {image.sha256: image.split for image in after.images}
+    assert all(sides[image.sha256] == image.split for image in before.images)
+    assert all(r.source.startswith("nice/") for r in load_rejections(workspace / "data" / "versions" / "v0002"))
+    code, result, err = ingest(workspace, place / "nice", "nice")
+    assert (code, result["version"], result["is_new"]) == (0, "v0002", False), err
+
+
+def test_a_source_that_brings_nothing_leaves_the_last_good_version(place):
+    workspace, before = place / "w", current(place / "w")
+    (place / "empty").mkdir()
+    code, _, err = ingest(workspace, place / "empty", "empty")
+    assert code == 1
+    assert f"no pictures in this folder; expected labelled photographs; the current version stays {before}" in err
+    assert "Traceback" not in err
+    write_coco_folder(place / "paris", groups=24)  # the first twenty are known
+    code, _, err = ingest(workspace, place / "paris", "paris", "--consent", "notice")
+    assert code == 1
+    assert "occluder was not labelled" in err
+    assert "or pass --no-redact" in err
+    assert current(workspace) == before
+
+
+def test_an_ingestion_that_was_killed_goes_on(tmp_path):
+    write_coco_folder(tmp_path / "lyon", groups=20)
+    process = start(tmp_path / "w", tmp_path / "lyon", "lyon")
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "w" / ".ingest").glob("*/joined")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "w" / "data" / "current.json").exists()
+    (imported,) = (tmp_path / "w" / ".ingest").glob("*/imported-0000")
+    made = imported.stat().st_mtime_ns
+    process = start(tmp_path / "w", tmp_path / "lyon", "lyon")
+    while not list((tmp_path / "w" / "data").glob("versions/v0001")):
+        assert imported.stat().st_mtime_ns == made  # not imported again
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["version"] == current(tmp_path / "w") == "v0001"
+    assert not any((tmp_path / "w" / ".ingest").iterdir())
+
+
+def test_two_at_once_and_a_held_dvc_lock_are_waited_for(tmp_path):
+    import zc.lockfile
+
+    write_coco_folder(tmp_path / "lyon", groups=20)
+    code, _, err = ingest(tmp_path / "w", tmp_path / "lyon", "lyon")
+    assert code == 0, err
+    held = zc.lockfile.LockFile(str(tmp_path / "w" / ".dvc" / "tmp" / "lock"))
+    for name, count in (("nice", 22), ("brest", 24)):
+        write_coco_folder(tmp_path / name, groups=count)
+    both = [start(tmp_path / "w", tmp_path / name, name) for name in ("nice", "brest")]
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "w" / "data" / "versions").glob("v0002")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(5)  # longer than DVC itself would wait
+    assert not (tmp_path / "w" / "data" / "versions" / "v0002.dvc").exists()
+    held.close()
+    for process in both:
+        _, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+    assert current(tmp_path / "w") == "v0003"
+    assert len(load_dataset(tmp_path / "w" / "data" / "versions" / "v0003").images) == 24
