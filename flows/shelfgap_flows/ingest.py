@@ -36,7 +36,7 @@ from shelfgap_datasets.split import extend_split
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.versions import current_version, make_current, next_version, only_one, versions_folder
-from shelfgap_flows.workspace import Workspace, run_dvc
+from shelfgap_flows.workspace import Workspace, require_remote, run_dvc
 
 _SHARD_PICTURES = 5000
 
@@ -268,6 +268,8 @@ def run_ingest(workspace: Workspace, options: IngestOptions) -> Ingested:
     Raises:
         ShelfgapError: the source cannot be used, or the remote storage fails.
     """
+    if options.push:
+        require_remote(workspace)  # before the work, and not tried again like a remote that fails
     with only_one(workspace), one_line_errors():
         start_server(workspace.prefect_home)
         result: Ingested = ingest_flow(str(workspace.root), options)

@@ -128,6 +128,22 @@ def run_dvc(workspace: Workspace, *arguments: str) -> None:
         raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {code}")
 
 
+def require_remote(workspace: Workspace) -> None:
+    """Say so when a workspace has no remote storage to push to.
+
+    Raises:
+        WorkspaceError: it has none.
+    """
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    from dvc.config import Config
+
+    if not Config(str(workspace.root / ".dvc"))["core"].get("remote"):
+        raise WorkspaceError(
+            f"{workspace.root}: no remote storage to push to; add one there with: dvc remote add -d NAME URL "
+            "(a folder, ssh://... or s3://...)"
+        )
+
+
 def stage_environment() -> Mapping[str, str]:
     """Return the environment of stage commands."""
     here = str(Path(sys.executable).parent)
