@@ -14,6 +14,7 @@ from shelfgap_datasets.duplicates import near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.params import DuplicateParams
+from shelfgap_datasets.pictures import read_picture, shard_index
 from shelfgap_datasets.redact import redaction_problems
 from shelfgap_datasets.schema import Dataset, ImageRecord, Rejection, Split
 
@@ -99,12 +100,16 @@ def check_dataset(
 
 def _picture_problem(root: Path, record: ImageRecord) -> tuple[str, str] | None:
     path = root / IMAGES_DIR / record.file_name
-    if not path.is_file():
-        return f"no such picture in {IMAGES_DIR}/", "put it back, or remove the record"
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
         return "a link that leaves the dataset", "put the file itself there"
     try:
-        picture = open_picture(path)
+        data = read_picture(root, record.file_name)
+    except (FileNotFoundError, IsADirectoryError):
+        return f"no such picture in {IMAGES_DIR}/", "put it back, or remove the record"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})", "make the file readable, or copy it again"
+    try:
+        picture = open_picture(data)
     except PictureProblem as problem:
         return problem.reason, problem.action
     if picture.orientation != 1:
@@ -115,7 +120,7 @@ def _picture_problem(root: Path, record: ImageRecord) -> tuple[str, str] | None:
             f"the record says {record.width}x{record.height}, the picture is {width}x{height}",
             "correct it",
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(data).hexdigest()
     if not record.sha256:
         return "the record has no sha256", "import the folder again: shelfgap data import"
     if digest != record.sha256:
@@ -150,5 +155,6 @@ def _leaks(root: Path, records: list[ImageRecord], duplicates: DuplicateParams) 
 def _unlisted(root: Path, dataset: Dataset) -> list[str]:
     listed = {image.file_name for image in dataset.images}
     folder = root / IMAGES_DIR
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = [*files, *(shard_index(root) or ())]
     return sorted(name for name in found if name not in listed)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_datasets.coco import IMAGES_DIR
 from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import ImageRecord
 
 HASH_BITS = 64
@@ -53,7 +53,7 @@ def fingerprint_images(
     """
 
     def take(record: ImageRecord) -> tuple[tuple[int, int], tuple[int, int], bool]:
-        image = load_resized(root / IMAGES_DIR / record.file_name, (_LOADED, _LOADED))
+        image = load_resized(read_picture(root, record.file_name), (_LOADED, _LOADED))
         return fingerprint(image, record.width / record.height)
 
     whole, centre = np.zeros((2, len(records), 2), np.uint64)

@@ -197,6 +197,24 @@ def export(
         print(f"{to}: {len(loaded.images)} images as {format.value}")
 
 
+@data_app.command(epilog="Example: shelfgap data pack data/v1 --to data/v1-packed")
+def pack(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],
+    to: Annotated[Path, typer.Option(help="Dataset directory to make.")],
+    pictures_per_shard: Annotated[int, typer.Option(min=1, help="Pictures in a tar file.")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Pack the pictures of a large dataset into tar shards; check, split, train, evaluate and card read both."""
+    from shelfgap_datasets.pictures import pack as pack_dataset
+
+    with progress_bar("packing") as progress:
+        shards = pack_dataset(dataset, to, pictures_per_shard=pictures_per_shard, progress=progress)
+    if as_json:
+        print_json({"dataset": str(to), "shards": len(shards)})
+    else:
+        print(f"{to}: {len(shards)} shards")
+
+
 @data_app.command(epilog="Example: shelfgap data correct data/dataset review-done --to data/corrected")
 def correct(
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory.")],

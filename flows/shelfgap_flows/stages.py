@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, write_text_atomic
+from shelfgap_datasets.coco import ANNOTATIONS_FILE, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
@@ -282,7 +283,7 @@ def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) 
     """Load up to `count` training images, spread evenly over the split, resized to the input size."""
     records = _dataset(workspace).of_split("train")
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
-    return [load_resized(workspace.dataset / IMAGES_DIR / record.file_name, size) for record in chosen]
+    return [load_resized(read_picture(workspace.dataset, record.file_name), size) for record in chosen]
 
 
 def dataset_hash(workspace: Workspace) -> str:
@@ -340,7 +341,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
 
     records = [r.of_classes(trained.classes) for r in _dataset(workspace).of_split("val")]
     size = trained.model.params.input_size
-    frames = [load_resized(workspace.dataset / IMAGES_DIR / r.file_name, size) for r in records]
+    frames = [load_resized(read_picture(workspace.dataset, r.file_name), size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
     truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
     folded = trained.model.fold()

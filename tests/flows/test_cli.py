@@ -60,6 +60,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "data export",
         "data import",
         "data ingest",
+        "data pack",
         "data redact",
         "data review",
         "data split",

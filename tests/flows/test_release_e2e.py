@@ -191,7 +191,7 @@ def _processes_in(folder: Path) -> list[str]:
 
 def test_the_notebook_runs_on_the_workspace(released, tmp_path):
     root, _, _ = released
-    notebook = REPOSITORY / "notebooks" / "01_from_shelf_to_bundle.py"
+    notebook = REPOSITORY / "notebooks" / "02_from_shelf_to_bundle.py"
     environment = {**os.environ, "SHELFGAP_WORKSPACE": str(root), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     target = tmp_path / "executed.ipynb"
     done = run("jupytext", "--to", "ipynb", "--execute", "--output", target, notebook, env=environment)

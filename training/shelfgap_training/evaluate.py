@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shelfgap_datasets.coco import IMAGES_DIR
 from shelfgap_datasets.frames import read_frame
+from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import DatasetError, ImageRecord
 from shelfgap_edge.errors import FrameError
 from shelfgap_edge.postprocess import Detections
@@ -68,7 +68,7 @@ def score_images(
     unreadable: list[str] = []
     for record in records:
         try:
-            found = detector.detect(read_frame(root / IMAGES_DIR / record.file_name), score_thresholds=0.0)
+            found = detector.detect(read_frame(read_picture(root, record.file_name)), score_thresholds=0.0)
         except (FrameError, OSError) as error:
             logger.warning("%s: left out of the evaluation: %s", record.file_name, error)
             unreadable.append(record.file_name)

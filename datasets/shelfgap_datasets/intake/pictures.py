@@ -52,8 +52,8 @@ class Picture:
     orientation: int
 
 
-def open_picture(path: Path) -> Picture:
-    """Read, check and turn a picture upright.
+def open_picture(source: Path | bytes) -> Picture:
+    """Read, check and turn a picture upright, from a path or the bytes of a file.
 
     An upright JPEG or PNG keeps its bytes; a turned JPEG is written anew at quality 95, any other format as PNG.
 
@@ -61,7 +61,7 @@ def open_picture(path: Path) -> Picture:
         PictureProblem: not readable, not a picture, cut short, CMYK, more than 8 bits a channel, or too large.
     """
     try:
-        data = path.read_bytes()
+        data = source.read_bytes() if isinstance(source, Path) else source
     except OSError as error:
         raise PictureProblem(f"cannot be read ({error.strerror})", "make the file readable") from None
     if not data:
@@ -75,11 +75,15 @@ def open_picture(path: Path) -> Picture:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         bomb = not isinstance(error, UnidentifiedImageError)
-        reason = "too many pixels" if bomb else f"not a picture, though its name ends in {path.suffix}"
+        reason = "too many pixels" if bomb else f"not a picture{_though(source)}"
         raise PictureProblem(reason, "replace or remove the file") from None
     except (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError) as error:
         text = " ".join(str(error).split())
         raise PictureProblem(f"damaged or cut short ({text})", "copy the picture again") from None
+
+
+def _though(source: Path | bytes) -> str:
+    return f", though its name ends in {source.suffix}" if isinstance(source, Path) else ""
 
 
 def turn_box(

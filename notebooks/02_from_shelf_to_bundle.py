@@ -24,9 +24,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shelfgap_datasets.coco import IMAGES_DIR, load_dataset
+from shelfgap_datasets.coco import load_dataset
 from shelfgap_datasets.datamodule import EpochOrder, ShelfImages
 from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.transforms import TrainTransform
 from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.runtime import Detector
@@ -82,7 +83,7 @@ Image.fromarray(
 detector = Detector.load(workspace.bundle)
 pictures = []
 for record in dataset.of_split("test")[:6]:
-    frame = load_resized(workspace.dataset / IMAGES_DIR / record.file_name, size)
+    frame = load_resized(read_picture(workspace.dataset, record.file_name), size)
     scale = np.array([size[1] / record.width, size[0] / record.height] * 2, np.float32)
     truth = Truth(record.boxes_xyxy() * scale, record.class_ids(classes))
     pictures.append(draw_detections(frame, detector.detect(frame), detector.manifest.classes, truth))

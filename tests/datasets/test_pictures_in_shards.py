@@ -1,0 +1,96 @@
+"""A packed dataset gives every picture, and whatever reads datasets gives the same for both forms."""
+
+from __future__ import annotations
+
+import tarfile
+
+import numpy as np
+import pytest
+from shelfgap_datasets.checks import check_dataset
+from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.datamodule import ShelfDataModule
+from shelfgap_datasets.fingerprint import fingerprint_images
+from shelfgap_datasets.params import DuplicateParams, SplitParams, SynthParams
+from shelfgap_datasets.pictures import pack, read_picture
+from shelfgap_datasets.schema import DatasetError
+from shelfgap_datasets.split import split_dataset
+from shelfgap_datasets.synthetic.stills import synthesize
+from test_transforms import PARAMS as AUGMENT
+
+DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
+SPLIT = SplitParams(val_fraction=0.3, test_fraction=0.3, salt="s")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forms")
+    params = SynthParams(count=15, seed=9, height=96, width=128, shelves_per_scene=1, products=None)
+    dataset = synthesize(folder / "files", params, workers=1)
+    save_dataset(folder / "files", split_dataset(folder / "files", dataset, SPLIT, DUPLICATES))
+    shards = pack(folder / "files", folder / "packed", pictures_per_shard=4)
+    assert [shard.name for shard in shards] == ["000000.tar", "000001.tar", "000002.tar", "000003.tar"]
+    return folder / "files", folder / "packed"
+
+
+def test_every_picture_comes_back_byte_for_byte(both):
+    files, packed = both
+    assert load_dataset(files) == load_dataset(packed)
+    for image in load_dataset(packed).images:
+        assert read_picture(packed, image.file_name) == (files / "images" / image.file_name).read_bytes()
+    with pytest.raises(OSError, match="no such picture in the shards"):
+        read_picture(packed, "nothing.jpg")
+
+
+def test_any_tar_reader_finds_the_same_pictures(both):
+    _, packed = both
+    by_hash = {image.sha256: image for image in load_dataset(packed).images}
+    found = 0
+    for shard in sorted((packed / "shards").glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                image = by_hash[member.name.partition(".")[0]]
+                assert tar.extractfile(member).read() == read_picture(packed, image.file_name)
+                found += 1
+    assert found == 15
+
+
+def test_packing_again_gives_the_same_bytes_and_packs_may_be_packed_anew(both, tmp_path):
+    files, packed = both
+    pack(packed, tmp_path / "again", pictures_per_shard=4)
+    for path in sorted(packed.rglob("*")):
+        if path.is_file():
+            assert (tmp_path / "again" / path.relative_to(packed)).read_bytes() == path.read_bytes()
+    with pytest.raises(DatasetError, match="exists and is not empty"):
+        pack(files, packed, pictures_per_shard=4)
+
+
+def test_checks_hashes_and_batches_are_the_same(both):
+    for root in both:
+        assert check_dataset(root, DUPLICATES).passed
+        assert check_dataset(root, DUPLICATES).unlisted == ()
+    files, packed = both
+    records = load_dataset(files).images
+    for one, two in zip(fingerprint_images(files, records), fingerprint_images(packed, records), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+    def batches(root):
+        module = ShelfDataModule(
+            root, load_dataset(root), input_size=(64, 64), batch_size=3, augment=AUGMENT, seed=1, workers=0
+        )
+        return [batch.frames.numpy() for batch in module.train_dataloader()]
+
+    for one, two in zip(batches(files), batches(packed), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_shard_that_was_cut_short_or_changed_is_found(both, tmp_path):
+    files, _ = both
+    pack(files, tmp_path / "cut", pictures_per_shard=4)
+    shard = tmp_path / "cut" / "shards" / "000003.tar"
+    shard.write_bytes(shard.read_bytes()[:700])
+    report = check_dataset(tmp_path / "cut", DUPLICATES)
+    assert not report.passed
+    assert {record.reason for record in report.records} == {"cannot be read (the shard is cut short)"}
+    (tmp_path / "cut" / "shards" / "index.json").write_text("[1]")
+    with pytest.raises(DatasetError, match=r"not readable .*; pack the dataset again"):
+        check_dataset(tmp_path / "cut", DUPLICATES)
