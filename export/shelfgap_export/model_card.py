@@ -8,8 +8,14 @@ from typing import Any
 from shelfgap_edge.contract import Manifest
 
 
-def model_card(manifest: Manifest, gate: Mapping[str, Any]) -> str:
-    """Return the card as Markdown."""
+def model_card(manifest: Manifest, gate: Mapping[str, Any], rights: Mapping[tuple[str, str], int]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        manifest: of the bundle.
+        gate: what `gate.json` holds.
+        rights: how many pictures of the dataset stand under each (licence, consent basis).
+    """
     rows = []
     for precision, evaluation in sorted(manifest.metrics.items()):
         cells = [
@@ -19,6 +25,10 @@ def model_card(manifest: Manifest, gate: Mapping[str, Any]) -> str:
         rows.append(f"| {precision} | {' | '.join(cells)} | {evaluation['images']} | {evaluation['boxes']} |")
     thresholds = ", ".join(f"{name} {value:.3f}" for name, value in manifest.score_thresholds.items())
     hashes = "\n".join(f"- {name}: `{value}`" for name, value in sorted(manifest.hashes.items()))
+    sources = "\n".join(
+        f"- {count} pictures, licence: {license}, consent basis: {consent}"
+        for (license, consent), count in sorted(rights.items())
+    )
     height, width = manifest.input_size
     return f"""# {manifest.name} {manifest.version}
 
@@ -36,6 +46,10 @@ Finds emptying facings on photographs of supermarket shelves, taken by a fixed c
 {chr(10).join(rows)}
 
 Precision, recall and F1 are at IoU 0.5 and the operating point. Gate: {gate["verdict"]}, {gate["reason"]}.
+
+## Data
+
+{sources or "- not stated"}
 
 ## Limits
 

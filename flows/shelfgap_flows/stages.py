@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from shelfgap_datasets.coco import ANNOTATIONS_FILE, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
 from shelfgap_datasets.pictures import read_picture
-from shelfgap_datasets.schema import Dataset
+from shelfgap_datasets.schema import UNSTATED, Dataset
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
 
@@ -275,7 +276,8 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
         },
         metrics=evaluation["test"],
     )
-    write_bundle(workspace.bundle, manifest, models, gate, params.bundle)
+    rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
+    write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights)
     return {"bundle": str(workspace.bundle), "version": manifest.version}
 
 

@@ -71,6 +71,14 @@ def test_the_card_states_classes_threshold_and_figures(write):
     assert "| int8 | 0.638 | 0.638 | 0.638 | 0.638 | 0.638 | 5 | 8 |" in card
 
 
+def test_the_card_names_the_rights_of_the_pictures(models, manifest_of, tmp_path):
+    rights = {("CC-BY-4.0", "notice"): 12, ("unstated", "unstated"): 3}
+    write_bundle(tmp_path / "bundle", manifest_of(models=models), models, PASSED, PARAMS, rights)
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "- 12 pictures, licence: CC-BY-4.0, consent basis: notice" in card
+    assert "- 3 pictures, licence: unstated, consent basis: unstated" in card
+
+
 def test_nothing_is_written_when_the_gate_did_not_pass(write, tmp_path):
     failed = PASSED | {"verdict": "fail", "reason": "int8 recall is 0.1000, must be at least 0.4"}
     with pytest.raises(BundleError, match=r"the gate says 'fail': int8 recall is 0.1000.*no bundle is written"):
