@@ -129,6 +129,9 @@ def ingest(
     store: Annotated[str | None, typer.Option(help="Key of the store they come from.")] = None,
     classes: Annotated[str | None, typer.Option(help="Labelled classes to keep, if sources differ: gap,low.")] = None,
     redact: Annotated[bool, typer.Option(help="Pixelate occluders, and refuse what may show a shopper.")] = True,
+    corrections: Annotated[
+        bool, typer.Option("--corrections", help="SOURCE holds corrected labels of the current version.")
+    ] = False,
     push: Annotated[bool, typer.Option("--push", help="Push the version to the DVC remote.")] = False,
     workspace: Annotated[Path, typer.Option(help="Workspace directory; a new one is made.")] = Path(),
     as_json: AsJson = False,
@@ -163,6 +166,7 @@ def ingest(
             classes=tuple(part.strip() for part in classes.split(",")) if classes else None,
             redact=redact,
             push=push,
+            corrections=corrections,
         ),
     )
     if as_json:

@@ -28,6 +28,7 @@ from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.formats import Format
 from shelfgap_datasets.intake.importer import IMPORT_FILE, import_source
 from shelfgap_datasets.intake.tree import scan
+from shelfgap_datasets.labelling.correct import correct_dataset
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.redact import redact_dataset
 from shelfgap_datasets.schema import Dataset, DatasetError, Rejection
@@ -55,6 +56,7 @@ class IngestOptions:
     classes: tuple[str, ...] | None
     redact: bool
     push: bool
+    corrections: bool  # the source corrects labels of the current version, and brings no pictures of its own
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,26 @@ def join(workspace: Workspace, options: IngestOptions, place: Path, shards: Sequ
             parts = [replace(part, dataset=_with_history(part, before)) for part in parts]
             parts.insert(0, Part(root, _without(before, load_rejections(root), f"{options.name}/"), ""))
         merge_datasets(parts, to, options.classes)
+    return to
+
+
+@task
+def correct(workspace: Workspace, options: IngestOptions, place: Path) -> Path:
+    """Replace the boxes of the current version that a labelling tool sent back.
+
+    Raises:
+        DatasetError: there is no version yet, or the corrections speak of none of its pictures.
+    """
+    to = place / "joined"
+    current = current_version(workspace)
+    if current is None:
+        raise DatasetError(f"{workspace.root}: there is no version to correct yet; ingest photographs first")
+    if not to.is_dir():
+        aliases = workspace.params().dataset.class_aliases
+        root = versions_folder(workspace) / current
+        source, names = Path(options.source), options.class_map
+        report = correct_dataset(root, source, to, class_aliases=aliases, format=options.format, class_map=names)
+        get_run_logger().info("%d of %d returned pictures have other boxes now", len(report.changed), report.seen)
     return to
 
 
@@ -232,13 +254,7 @@ def ingest_flow(workspace_root: str, options: IngestOptions) -> Ingested:
         raise DatasetError(f"{source}: no such folder")
     place = workspace.root / ".ingest" / _key(workspace, options)
     place.mkdir(parents=True, exist_ok=True)
-    shards = max(1, math.ceil(len(scan(source).pictures) / _SHARD_PICTURES))
-    runs = [import_shard.submit(workspace, options, place, number, shards) for number in range(shards)]
-    reasons = [run.result() for run in runs]
-    imported = [place / f"imported-{number:04d}" for number, reason in enumerate(reasons) if reason is None]
-    if not imported:
-        raise DatasetError(f"{reasons[0]}; the current version stays {current_version(workspace) or 'none'}")
-    joined = join(workspace, options, place, imported)
+    joined = correct(workspace, options, place) if options.corrections else _import_and_join(workspace, options, place)
     if options.redact:
         redact(place, joined)
     split(workspace, joined)
@@ -260,6 +276,21 @@ def ingest_flow(workspace_root: str, options: IngestOptions) -> Ingested:
     shutil.rmtree(place)
     log.info("version %s is current: %d pictures, %d of them new", name, images, change["added"])
     return Ingested(name, str(versions_folder(workspace) / name), True, images, change["added"], rejected, page)
+
+
+def _import_and_join(workspace: Workspace, options: IngestOptions, place: Path) -> Path:
+    """Import the source shard by shard, side by side, and join it with the current version.
+
+    Raises:
+        DatasetError: nothing in the source can be used.
+    """
+    shards = max(1, math.ceil(len(scan(Path(options.source)).pictures) / _SHARD_PICTURES))
+    runs = [import_shard.submit(workspace, options, place, number, shards) for number in range(shards)]
+    reasons = [run.result() for run in runs]
+    imported = [place / f"imported-{number:04d}" for number, reason in enumerate(reasons) if reason is None]
+    if not imported:
+        raise DatasetError(f"{reasons[0]}; the current version stays {current_version(workspace) or 'none'}")
+    return join(workspace, options, place, imported)
 
 
 def run_ingest(workspace: Workspace, options: IngestOptions) -> Ingested:

@@ -129,6 +129,18 @@ def test_a_correction_changes_its_box_and_nothing_else(tmp_path):
         correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
 
 
+def test_a_redacted_picture_whose_occluders_changed_must_be_redacted_again(tmp_path):
+    dataset = some_dataset(tmp_path / "data")
+    shopper = Box("occluder", (50.0, 5.0, 70.0, 50.0))
+    images = tuple(replace(i, boxes=(*i.boxes, shopper), redacted=True) for i in dataset.images)
+    save_dataset(tmp_path / "data", replace(dataset, images=images))
+    export_dataset(tmp_path / "data", load_dataset(tmp_path / "data"), "cvat", tmp_path / "out")
+    page = tmp_path / "out" / "annotations.xml"
+    page.write_text(page.read_text().replace('xtl="50.0000"', 'xtl="45.0000"', 1))
+    correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
+    assert [image.redacted for image in load_dataset(tmp_path / "new").images] == [False, True, True, True]
+
+
 def test_what_xml_cannot_hold_is_said(tmp_path):
     dataset = some_dataset(tmp_path / "data")
     odd = replace(dataset, images=(replace(dataset.images[0], store="a\x07b"),))

@@ -110,6 +110,22 @@ def test_a_source_that_brings_nothing_leaves_the_last_good_version(place):
     assert current(workspace) == before
 
 
+def test_corrected_labels_come_back_as_the_next_version(place):
+    workspace, before = place / "w", current(place / "w")
+    shelfgap = str(Path(sys.executable).parent / "shelfgap")
+    export = [shelfgap, "data", "export", f"w/data/versions/{before}", "--format", "cvat", "--to", "review"]
+    subprocess.run(export, cwd=place, check=True, capture_output=True)
+    page = place / "review" / "annotations.xml"
+    page.write_text(page.read_text().replace('xtl="10.0000"', 'xtl="4.0000"', 2))
+    code, result, err = ingest(workspace, place / "review", "review", "--corrections")
+    assert code == 0, err
+    assert (result["is_new"], result["added"]) == (True, 0)
+    old, new = (load_dataset(workspace / "data" / "versions" / name) for name in (before, result["version"]))
+    assert [image.split for image in old.images] == [image.split for image in new.images]
+    changed = [(a, b) for a, b in zip(old.images, new.images, strict=True) if a.boxes != b.boxes]
+    assert [(a.boxes[0].xyxy[0], b.boxes[0].xyxy[0]) for a, b in changed] == [(10.0, 4.0)] * 2
+
+
 def test_an_ingestion_that_was_killed_goes_on(tmp_path):
     write_coco_folder(tmp_path / "lyon", groups=20)
     process = start(tmp_path / "w", tmp_path / "lyon", "lyon")

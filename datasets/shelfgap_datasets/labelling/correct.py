@@ -42,7 +42,8 @@ def correct_dataset(
     """Write a new version of a dataset with the boxes of corrected pictures replaced.
 
     Pictures are known by their content where the corrections bring them along, else by their file name. Everything
-    else about a picture stays, its group and split too. A box that the tool only rounded stays as it was.
+    else about a picture stays, its group and split too. A box that the tool only rounded stays as it was. A redacted
+    picture whose occluder boxes changed must be redacted again.
 
     Args:
         root: dataset directory; it is not changed.
@@ -86,7 +87,9 @@ def correct_dataset(
         boxes, problems = boxes_of_picture(file_name, picture, images, names)
         rejections += problems
         if boxes is not None:
-            corrected[file_name] = replace(record, boxes=_settle(record.boxes, boxes))
+            settled = replace(record, boxes=_settle(record.boxes, boxes))
+            same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
+            corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
     images_now = tuple(corrected.get(image.file_name, image) for image in dataset.images)
     used = {*dataset.annotated_classes, *names.values()}
     with written_whole(to) as partial:
