@@ -27,6 +27,7 @@ from shelfgap_datasets.schema import (
 ANNOTATIONS_FILE = "annotations.json"
 IMAGES_DIR = "images"
 REJECTED_FILE = "rejected.jsonl"
+VERSION_FILE = "version.json"  # marks a version of a workspace: its splits are history and must not change
 _OPTIONAL_KEYS = ("store", "camera", "section", "captured_at", "group")
 
 

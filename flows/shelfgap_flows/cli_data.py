@@ -459,19 +459,23 @@ def split(
     workspace: WorkspaceOption = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Assign every image to train, val or test by its group; near-duplicates share a group."""
+    """Assign every image to train, val or test by its group; near-duplicates share a group.
+
+    Images of a version that `data ingest` made keep their place.
+    """
     from collections import Counter
 
-    from shelfgap_datasets.coco import load_dataset, save_dataset
+    from shelfgap_datasets.coco import VERSION_FILE, load_dataset, save_dataset
     from shelfgap_datasets.schema import SPLITS
-    from shelfgap_datasets.split import split_dataset
+    from shelfgap_datasets.split import extend_split, split_dataset
 
     from shelfgap_flows.params import workspace_params
 
     params = workspace_params(workspace).dataset
     loaded = load_dataset(dataset)
     with progress_bar("comparing") as progress:
-        divided = split_dataset(dataset, loaded, params.split, params.duplicates, progress)
+        divide = extend_split if (dataset / VERSION_FILE).is_file() else split_dataset
+        divided = divide(dataset, loaded, params.split, params.duplicates, progress)
     save_dataset(dataset, divided)
     counts = Counter(image.split for image in divided.images)
     groups = len({image.group for image in divided.images})

@@ -21,7 +21,7 @@ from shelfgap_datasets.card.facts import collect_facts
 from shelfgap_datasets.card.page import to_html
 from shelfgap_datasets.card.page import to_markdown as card_markdown
 from shelfgap_datasets.checks import check_dataset
-from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset, write_text_atomic
+from shelfgap_datasets.coco import VERSION_FILE, load_dataset, load_rejections, save_dataset, write_text_atomic
 from shelfgap_datasets.diff import diff_datasets
 from shelfgap_datasets.diff import to_markdown as diff_markdown
 from shelfgap_datasets.directory import written_whole
@@ -223,6 +223,7 @@ def version(workspace: Workspace, place: Path, joined: Path) -> str:
         (joined / IMPORT_FILE).unlink(missing_ok=True)
         with written_whole(root) as partial:
             shutil.copytree(joined, partial, dirs_exist_ok=True)
+            write_text_atomic(partial / VERSION_FILE, json.dumps({"version": name}) + "\n")
     run_dvc(workspace, "add", "--quiet", f"data/versions/{name}")
     return name
 

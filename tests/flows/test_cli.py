@@ -227,6 +227,24 @@ def test_two_versions_are_compared_and_a_changed_split_is_exit_code_1(shelfgap, 
     assert (code, out.splitlines()[0]) == (1, "# Dataset: one → two")
 
 
+def test_a_version_keeps_its_splits_through_import_and_split(shelfgap, coco_folder):
+    shelfgap("data", "import", coco_folder, *RIGHTS, "--to", "v1")
+    shelfgap("data", "split", "v1")
+    here = coco_folder.parent
+    document = json.loads((here / "v1" / "annotations.json").read_text())
+    turn = {"train": "val", "val": "test", "test": "train"}
+    for image in document["images"]:  # history decided otherwise than the hash would
+        image["split"] = turn[image["split"]]
+    (here / "v1" / "annotations.json").write_text(json.dumps(document))
+    for kept in (False, True):
+        if kept:
+            (here / "v1" / "version.json").write_text("{}")
+        assert shelfgap("data", "import", "v1", "--to", "again")[0] == 0
+        assert shelfgap("data", "split", "again")[0] == 0
+        before, after = ({i.sha256: i.split for i in load_dataset(here / name).images} for name in ("v1", "again"))
+        assert (before == after) == kept
+
+
 def test_a_dataset_is_redacted_and_its_card_written(shelfgap, coco_folder):
     shelfgap(
         "data",

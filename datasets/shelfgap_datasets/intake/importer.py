@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
-from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, load_dataset, save_dataset
+from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, VERSION_FILE, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import boxes_of_picture, union
 from shelfgap_datasets.intake.class_names import map_names
@@ -73,7 +73,8 @@ def import_source(
 ) -> ImportReport:
     """Import the labelled pictures below a folder; several sets below it become one dataset.
 
-    Bad records are set aside in `rejected.jsonl`. Splits of the source are dropped: they often leak. Importing
+    Bad records are set aside in `rejected.jsonl`. Splits of the source are dropped, since they often leak;
+    those of a version that `data ingest` made are kept. Importing
     again gives the same bytes.
 
     Args:
@@ -178,6 +179,7 @@ def import_source(
                 section=stated.get("section"),
                 captured_at=stated.get("captured_at"),
             )
+        records = _with_history(source, partial, records)
         if not records:
             last = rejections[-1] if rejections else None
             reason = f"; last reason: {last.source}: {last.reason}; {last.action}" if last else ""
@@ -188,6 +190,19 @@ def import_source(
         report = _report(reading.format, dataset, unmapped, merged)
         (partial / IMPORT_FILE).write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def _with_history(source: Path, to: Path, records: dict[str, ImageRecord]) -> dict[str, ImageRecord]:
+    """Keep the groups and splits of a version that `data ingest` made; those of any other source are dropped."""
+    marker = source / VERSION_FILE
+    if not marker.is_file():
+        return records
+    (to / VERSION_FILE).write_bytes(marker.read_bytes())
+    before = {image.sha256: image for image in load_dataset(source).images}
+    return {
+        digest: replace(record, group=before[digest].group, split=before[digest].split) if digest in before else record
+        for digest, record in records.items()
+    }
 
 
 def _stated(images: list[SourceImage]) -> dict[str, str]:
