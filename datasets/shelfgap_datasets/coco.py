@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -85,7 +85,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
     headers: dict[int, ImageRecord] = {}
     seen_names: set[str] = set()
     for row, image in enumerate(raw["images"]):
-        problem = _image_problem(image, headers, seen_names)
+        problem = _image_problem(image, headers, seen_names, annotated)
         if problem:
             rejections.append(Rejection(f"{where}: images[{row}]", problem, "correct the record, then check again"))
             continue
@@ -101,6 +101,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
             source=str(image.get("source", image["file_name"])),
             split=image.get("split"),
             redacted=image.get("redacted") is True,
+            annotated_classes=None if image.get("annotated_classes") is None else tuple(image["annotated_classes"]),
             **optional,
         )
 
@@ -111,9 +112,10 @@ def parse_coco(raw: object, where: str) -> Dataset:
             problem = "belongs to no usable image record"
         elif names.get(annotation.get("category_id", -1)) not in annotated:
             problem = f"category_id {annotation.get('category_id')!r} is not an annotated class"
+        elif not (record := headers[annotation["image_id"]]).is_labelled(names[annotation["category_id"]]):
+            problem = f"class {names[annotation['category_id']]!r} is not annotated in {record.file_name}"
         else:
             xyxy = xywh_to_xyxy(annotation.get("bbox"))
-            record = headers[annotation["image_id"]]
             problem = (
                 f"bbox must be four numbers x, y, width, height, got {annotation.get('bbox')!r}"
                 if xyxy is None
@@ -227,7 +229,9 @@ def is_safe_relative(name: str) -> bool:
     return bool(name) and "\\" not in name and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
-def _image_problem(image: object, headers: Mapping[int, ImageRecord], names: set[str]) -> str | None:
+def _image_problem(
+    image: object, headers: Mapping[int, ImageRecord], names: set[str], annotated: Sequence[str]
+) -> str | None:
     if not isinstance(image, dict) or not isinstance(image.get("id"), int):
         return "not an object with an integer id"
     if image["id"] in headers:
@@ -241,6 +245,9 @@ def _image_problem(image: object, headers: Mapping[int, ImageRecord], names: set
         return f"width and height must be positive integers, got {image.get('width')!r}, {image.get('height')!r}"
     if image.get("split") not in (None, *SPLITS):
         return f"split must be one of {', '.join(SPLITS)}, got {image['split']!r}"
+    labelled = image.get("annotated_classes")
+    if labelled is not None and not (isinstance(labelled, list) and all(name in annotated for name in labelled)):
+        return f"annotated_classes must be a list of the dataset's ({', '.join(annotated)}), got {labelled!r}"
     return None
 
 

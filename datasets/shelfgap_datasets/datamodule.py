@@ -31,6 +31,7 @@ class Batch(NamedTuple):
     frames: Tensor  # uint8 (B, H, W, 3) RGB
     boxes_xyxy: list[Tensor]  # per image float32 (N, 4)
     class_ids: list[Tensor]  # per image int64 (N,)
+    labelled: Tensor  # bool (B, C): whether a class was labelled in an image, so that no box means background
     image_index: Tensor  # int64 (B,), position in the split
 
 
@@ -40,25 +41,37 @@ class EpochOrder(Sampler[tuple[int, int]]):
     The epoch decides the augmentation; it travels with the index, since worker processes outlive an epoch. Lightning
     calls `set_epoch`, but on a resume only after the workers fetched their first batches: hence `epoch`.
 
+    Where several processes train together, each takes its slice of every batch, so that a batch holds the same pictures
+    whatever their number.
+
     >>> order = EpochOrder(3, seed=1, epoch=0)
     >>> sorted(index for _, index in order)
     [0, 1, 2]
     """
 
-    def __init__(self, count: int, seed: int, epoch: int) -> None:
+    def __init__(
+        self, count: int, seed: int, epoch: int, *, batch_size: int = 1, rank: int = 0, processes: int = 1
+    ) -> None:
         self.count = count
         self.seed = seed
         self.epoch = epoch
+        self.batch_size = batch_size
+        self.rank = rank
+        self.processes = processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return self.count if self.processes == 1 else self.count // self.batch_size * self.batch_size // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in np.random.default_rng(_stream(self.seed, self.epoch)).permutation(self.count):
+        order = np.random.default_rng(_stream(self.seed, self.epoch)).permutation(self.count)
+        if self.processes > 1:
+            batches = order[: self.count // self.batch_size * self.batch_size].reshape(-1, self.batch_size)
+            order = np.split(batches, self.processes, axis=1)[self.rank].reshape(-1)
+        for index in order:
             yield self.epoch, int(index)
 
 
@@ -66,7 +79,15 @@ def _stream(seed: int, epoch: int) -> int:
     return seed * 100_003 + epoch
 
 
-class ShelfImages(TorchDataset[tuple[int, Sample]]):
+class Item(NamedTuple):
+    """One picture as a loader hands it to `collate`."""
+
+    position: int  # in the split
+    sample: Sample
+    labelled: NDArray[np.bool_]  # (C,)
+
+
+class ShelfImages(TorchDataset[Item]):
     """The images of one split, resized to the input size; augmented when a transform is given.
 
     Keys are positions in the split; with a transform, (epoch, position) as `EpochOrder` gives them.
@@ -91,6 +112,7 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
         known = [r.of_classes(classes) for r in records]
         self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(known, scale, strict=True)]
         self.class_ids = [r.class_ids(classes) for r in known]
+        self.labelled = np.array([[r.is_labelled(name) for name in classes] for r in records], np.bool_)
         self._frames: NDArray[np.uint8] | None = None
 
     def preload(self) -> None:
@@ -114,22 +136,24 @@ class ShelfImages(TorchDataset[tuple[int, Sample]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Sample]:
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        sample = self.sample(index)
+        sample, labelled = self.sample(index), self.labelled[index]
         if self.transform is None:
-            return index, sample
+            return Item(index, sample, labelled)
         # each (epoch, image) has a stream of its own: the same pictures whatever the number of workers
         rng = np.random.default_rng((_stream(self.seed, epoch), index))
         neighbours: list[Sample] = []
         if rng.random() < self.transform.mosaic_probability:
-            neighbours = [self.sample(int(i)) for i in rng.integers(0, len(self), 3)]
+            others = rng.integers(0, len(self), 3)
+            neighbours = [self.sample(int(i)) for i in others]
+            labelled = labelled & self.labelled[others].all(axis=0)
         if epoch < self.growth_epochs:
             seeds = rng.integers(0, 2**31, 1 + len(neighbours)).tolist()
             sample, *neighbours = (
                 self.transform.grow(s, seed) for s, seed in zip([sample, *neighbours], seeds, strict=True)
             )
-        return index, self.transform(sample, int(rng.integers(0, 2**31)), neighbours)
+        return Item(index, self.transform(sample, int(rng.integers(0, 2**31)), neighbours), labelled)
 
 
 class ShelfDataModule(pl.LightningDataModule):
@@ -139,14 +163,15 @@ class ShelfDataModule(pl.LightningDataModule):
         root: dataset directory.
         dataset: its content, with splits.
         input_size: (height, width) in pixels.
-        batch_size: images a batch.
+        batch_size: images a batch, of all processes that train together.
         augment: strengths of the training augmentation.
         seed: with the epoch, decides order and augmentation of the training images.
         workers: processes that augment beside the training.
         first_epoch: the epoch that this training begins with; more than 0 after a resume.
 
     Raises:
-        DatasetError: the dataset has no training or no validation image, or no class to detect.
+        DatasetError: the dataset has no training or no validation image, or no class to detect; or processes that
+            train together cannot share its batches evenly.
     """
 
     def __init__(
@@ -185,12 +210,25 @@ class ShelfDataModule(pl.LightningDataModule):
         self.train_images.preload()
         self.val_images.preload()
 
-    def train_dataloader(self) -> DataLoader[tuple[int, Sample]]:
+    def train_dataloader(self) -> DataLoader[Item]:
         """Return the shuffled, augmented batches; the workers live as long as the loader."""
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.batch_size % processes or (processes > 1 and len(self.train_images) < self.batch_size):
+            raise DatasetError(
+                f"{processes} processes cannot share batches of {self.batch_size} from {len(self.train_images)} "
+                "training images evenly; change batch_size in params.yaml, or the number of processes"
+            )
         return DataLoader(
             self.train_images,
-            batch_size=self.batch_size,
-            sampler=EpochOrder(len(self.train_images), self.seed, self.first_epoch),
+            batch_size=self.batch_size // processes,
+            sampler=EpochOrder(
+                len(self.train_images),
+                self.seed,
+                self.first_epoch,
+                batch_size=self.batch_size,
+                rank=rank,
+                processes=processes,
+            ),
             num_workers=self.workers,
             multiprocessing_context="fork" if self.workers else None,  # shares the decoded images
             persistent_workers=self.workers > 0,
@@ -199,7 +237,7 @@ class ShelfDataModule(pl.LightningDataModule):
             drop_last=len(self.train_images) >= self.batch_size,  # a tiny last batch upsets batch norm
         )
 
-    def val_dataloader(self) -> DataLoader[tuple[int, Sample]]:
+    def val_dataloader(self) -> DataLoader[Item]:
         """Return the validation images in their order."""
         return DataLoader(self.val_images, batch_size=self.batch_size, collate_fn=collate)
 
@@ -209,13 +247,14 @@ class ShelfDataModule(pl.LightningDataModule):
         return max(1, math.floor(count))
 
 
-def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
+def collate(items: Sequence[Item]) -> Batch:
     """Stack samples of one size into a batch."""
     return Batch(
-        frames=torch.from_numpy(np.stack([sample.image_rgb for _, sample in items])),
-        boxes_xyxy=[torch.from_numpy(sample.boxes_xyxy) for _, sample in items],
-        class_ids=[torch.from_numpy(sample.class_ids) for _, sample in items],
-        image_index=torch.tensor([index for index, _ in items]),
+        frames=torch.from_numpy(np.stack([item.sample.image_rgb for item in items])),
+        boxes_xyxy=[torch.from_numpy(item.sample.boxes_xyxy) for item in items],
+        class_ids=[torch.from_numpy(item.sample.class_ids) for item in items],
+        labelled=torch.from_numpy(np.stack([item.labelled for item in items])),
+        image_index=torch.tensor([item.position for item in items]),
     )
 
 

@@ -26,17 +26,19 @@ class Part:
 def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | None = None) -> Dataset:
     """Write several datasets as one new directory; pictures are linked where the disk can, else copied.
 
-    Of byte-identical pictures the first stays, with the boxes of all. Group and split stay as they are.
+    Of byte-identical pictures the first stays, with the boxes of all. Group and split stay as they are. Where the
+    parts are labelled with different classes, each picture says which it was labelled with, so that what nobody
+    looked for does not count as background.
 
     Args:
         parts: at least one.
         to: directory to make; an earlier one is replaced.
-        classes: labelled classes to keep; None when all parts are labelled alike.
+        classes: labelled classes to keep; None for all.
 
     Raises:
-        DatasetError: the parts are labelled with different classes, or a picture is missing.
+        DatasetError: none of `classes` is labelled in some part, or a picture is missing.
     """
-    wanted = _common_classes(parts, classes)
+    wanted = _wanted_classes(parts, classes)
     records: dict[str, ImageRecord] = {}
     rejections: list[Rejection] = []
     with written_whole(to) as partial:
@@ -44,16 +46,20 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
             prefix = f"{part.folder}/" if part.folder else ""
             rejections += [replace(row, source=prefix + row.source) for row in part.dataset.rejections]
             for image in part.dataset.images:
-                known = image.of_classes(wanted)
+                labelled = tuple(
+                    name for name in wanted if name in part.dataset.annotated_classes and image.is_labelled(name)
+                )
+                known = replace(image.of_classes(wanted), annotated_classes=labelled)
                 if (first := records.get(image.sha256)) is not None:
-                    records[image.sha256] = replace(first, boxes=union(first.boxes, known.boxes))
+                    records[image.sha256] = _joined(first, known)
                     continue
                 target = _free(partial / IMAGES_DIR / f"{prefix}{image.file_name}")
                 name = target.relative_to(partial / IMAGES_DIR).as_posix()
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(part.root / IMAGES_DIR / image.file_name, target)
                 records[image.sha256] = replace(known, file_name=name, source=prefix + image.source)
-        merged = Dataset(tuple(records.values()), wanted, tuple(rejections))
+        images = (replace(r, annotated_classes=_own(r.annotated_classes, wanted)) for r in records.values())
+        merged = Dataset(tuple(images), wanted, tuple(rejections))
         save_dataset(partial, merged)
     return merged
 
@@ -81,16 +87,29 @@ def _free(path: Path) -> Path:
     return free
 
 
-def _common_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the classes of the whole: an unlabelled class must not look like background."""
-    sets = {part.dataset.annotated_classes for part in parts}
-    if classes is None and len(sets) == 1:
-        return next(iter(sets))
-    common = set.intersection(*(set(names) for names in sets))
-    if classes is None or not set(classes) <= common:
-        listed = "; ".join(", ".join(names) for names in sorted(sets))
-        raise DatasetError(
-            f"the parts are labelled with different classes ({listed}), and what was not labelled must not count as "
-            f"background; label them alike, or keep common ones with --classes {','.join(sorted(common)) or 'NAME'}"
-        )
-    return tuple(name for name in LABEL_CLASSES if name in classes)
+def _joined(first: ImageRecord, other: ImageRecord) -> ImageRecord:
+    """Return the first of two records of one picture with the labels of both."""
+    labelled = {*(first.annotated_classes or ()), *(other.annotated_classes or ())}
+    return replace(
+        first,
+        boxes=union(first.boxes, other.boxes),
+        annotated_classes=tuple(name for name in LABEL_CLASSES if name in labelled),
+    )
+
+
+def _own(labelled: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return None where a picture is labelled with all classes of the whole."""
+    return None if labelled is None or set(labelled) == set(wanted) else labelled
+
+
+def _wanted_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the labelled classes of the whole."""
+    known = {name for part in parts for name in part.dataset.annotated_classes}
+    wanted = known if classes is None else set(classes)
+    for part in parts:
+        if not wanted & set(part.dataset.annotated_classes):
+            raise DatasetError(
+                f"{part.root}: labelled with {', '.join(part.dataset.annotated_classes)}, of which none is wanted "
+                f"({', '.join(sorted(wanted))}); take others with --classes, or leave this part out"
+            )
+    return tuple(name for name in LABEL_CLASSES if name in wanted)

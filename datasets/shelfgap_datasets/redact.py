@@ -115,7 +115,7 @@ def redaction_problems(root: Path, dataset: Dataset) -> list[str]:
         if record.consent in _UNSEEN:
             continue
         boxes = occluders(record)
-        if "occluder" not in dataset.annotated_classes:
+        if "occluder" not in dataset.annotated_classes or not record.is_labelled("occluder"):
             problems.append(f"{record.file_name}: occluder was not labelled, so it may show a shopper anywhere")
         elif len(boxes) and not record.redacted:
             problems.append(f"{record.file_name}: {len(boxes)} occluder box(es) not redacted")

@@ -55,11 +55,16 @@ class ImageRecord:
     group: str | None = None
     split: Split | None = None
     redacted: bool = False  # its occluder boxes are pixelated
+    annotated_classes: tuple[str, ...] | None = None  # labelled in this picture; None: all of the dataset's
     boxes: tuple[Box, ...] = ()
 
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """Return the boxes as float32 (N, 4), absolute pixels, half-open; (0, 4) when there are none."""
         return np.array([box.xyxy for box in self.boxes], dtype=np.float32).reshape(-1, 4)
+
+    def is_labelled(self, class_name: str) -> bool:
+        """Say whether boxes of a class of the dataset were drawn in this picture, so that none means none there."""
+        return self.annotated_classes is None or class_name in self.annotated_classes
 
     def of_classes(self, classes: Sequence[str]) -> ImageRecord:
         """Return the record without the boxes of other classes."""
@@ -89,7 +94,7 @@ class Dataset:
 
     Raises:
         DatasetError: `annotated_classes` is empty, repeats or names an unknown class, a file name repeats, or
-            a box has a class that was not labelled.
+            a box has a class that was not labelled, in the dataset or in its picture.
     """
 
     images: tuple[ImageRecord, ...]
@@ -109,8 +114,11 @@ class Dataset:
             if image.file_name in seen:
                 raise DatasetError(f"file_name {image.file_name!r} stands twice in one dataset")
             seen.add(image.file_name)
+            foreign = set(image.annotated_classes or ()) - set(self.annotated_classes)
+            if foreign:
+                raise DatasetError(f"{image.file_name}: {', '.join(sorted(foreign))} is not in annotated_classes")
             for box in image.boxes:
-                if box.class_name not in self.annotated_classes:
+                if box.class_name not in self.annotated_classes or not image.is_labelled(box.class_name):
                     raise DatasetError(f"{image.file_name}: class {box.class_name!r} is not in annotated_classes")
 
     @property

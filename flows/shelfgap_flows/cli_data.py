@@ -127,12 +127,13 @@ def ingest(
     license: Annotated[str | None, typer.Option(help="Licence of the photographs, if their files do not say.")] = None,
     consent: Annotated[Consent | None, typer.Option(help="Basis of their use, if their files do not say.")] = None,
     store: Annotated[str | None, typer.Option(help="Key of the store they come from.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Labelled classes to keep, if sources differ: gap,low.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Labelled classes to keep: gap,low. Default: all.")] = None,
     redact: Annotated[bool, typer.Option(help="Pixelate occluders, and refuse what may show a shopper.")] = True,
     corrections: Annotated[
         bool, typer.Option("--corrections", help="SOURCE holds corrected labels of the current version.")
     ] = False,
     push: Annotated[bool, typer.Option("--push", help="Push the version to the DVC remote.")] = False,
+    then_retrain: Annotated[bool, typer.Option("--then-retrain", help="Then do what `shelfgap retrain` does.")] = False,
     workspace: Annotated[Path, typer.Option(help="Workspace directory; a new one is made.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
@@ -169,13 +170,25 @@ def ingest(
             corrections=corrections,
         ),
     )
-    if as_json:
-        print_json(asdict(result))
-    elif result.is_new:
+    if result.is_new and not as_json:
         print(f"version {result.version}: {result.images} images, {result.added} new, {result.rejected} left out")
         print(f"  {result.dataset}; card: {result.card}")
-    else:
+    elif not as_json:
         print(f"nothing new; {result.version} stays current")
+    if not then_retrain:
+        if as_json:
+            print_json(asdict(result))
+        return
+    from shelfgap_flows.cli_training import print_retraining
+    from shelfgap_flows.retrain import run_retrain
+
+    retraining = run_retrain(opened, None)
+    if as_json:
+        print_json({**asdict(result), "retraining": retraining.to_dict()})
+    else:
+        print_retraining(retraining)
+    if retraining.verdict == "fail":
+        raise typer.Exit(1)
 
 
 @data_app.command(epilog="Example: shelfgap data export data/dataset --format cvat --to review")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import cv2
@@ -58,15 +59,35 @@ def test_equal_names_without_folders_are_numbered(tmp_path):
     assert [image.file_name for image in merged.images] == ["1.png", "1-2.png"]
 
 
-def test_parts_that_are_labelled_differently_are_refused_unless_told_what_to_keep(tmp_path):
+def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp_path):
     low = Box("low", (40.0, 10.0, 60.0, 30.0))
-    one = part(tmp_path / "one", (1,), "one", ("gap", "low"), boxes=(GAP, low))
-    two = part(tmp_path / "two", (2,), "two")
-    with pytest.raises(DatasetError, match=r"different classes \(gap; gap, low\).*keep common ones with --classes gap"):
-        merge_datasets([one, two], tmp_path / "all")
-    merged = merge_datasets([one, two], tmp_path / "all", ("gap",))
-    assert merged.annotated_classes == ("gap",)
-    assert merged.images[0].boxes == (GAP,)
+    one = part(tmp_path / "one", (1, 3), "one", ("gap", "low"), boxes=(GAP, low))
+    two = part(tmp_path / "two", (2, 3), "two")
+    merge_datasets([one, two], tmp_path / "all")
+    merged = load_dataset(tmp_path / "all")
+    assert merged.annotated_classes == ("gap", "low")
+    labelled = {image.file_name: [image.is_labelled(name) for name in ("gap", "low")] for image in merged.images}
+    both = [True, True]
+    assert labelled == {"one/1.png": both, "one/3.png": both, "two/2.png": [True, False]}  # 3 stands in both parts
+    again = merge_datasets([Part(tmp_path / "all", merged, "")], tmp_path / "again", ("gap",))
+    assert [image.annotated_classes for image in again.images] == [None] * 3
+    assert {box.class_name for image in again.images for box in image.boxes} == {"gap"}
+    with pytest.raises(DatasetError, match=r"two: labelled with gap, of which none is wanted \(low\)"):
+        merge_datasets([one, two], tmp_path / "low", ("low",))
+
+
+def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path):
+    part(tmp_path / "data", (1, 2), "", ("gap", "low"))
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["images"][0]["annotated_classes"] = ["low"]
+    raw["images"][1]["annotated_classes"] = ["gap", "products"]
+    path.write_text(json.dumps(raw))
+    dataset = load_dataset(tmp_path / "data")
+    assert [(image.file_name, image.boxes) for image in dataset.images] == [("1.png", ())]
+    reasons = [row.reason for row in dataset.rejections]
+    assert "class 'gap' is not annotated in 1.png" in reasons
+    assert "annotated_classes must be a list of the dataset's (gap, low), got ['gap', 'products']" in reasons
 
 
 @pytest.fixture
