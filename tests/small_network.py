@@ -10,7 +10,14 @@ from PIL import Image
 from shelfgap_datasets.coco import save_dataset
 from shelfgap_datasets.params import AugmentParams
 from shelfgap_datasets.schema import Box, Dataset, ImageRecord, Split
-from shelfgap_training.params import LossParams, ModelParams, TrainParams
+from shelfgap_training.params import (
+    AssignmentParams,
+    DistillationParams,
+    ImitationParams,
+    LossParams,
+    ModelParams,
+    TrainParams,
+)
 
 MODEL = ModelParams(
     input_height=96,
@@ -18,6 +25,7 @@ MODEL = ModelParams(
     stage_channels=(8, 16, 16, 16),
     stage_blocks=(1, 2, 1, 1),
     neck_channels=16,
+    head_channels=24,
     max_detections=20,
 )
 AUGMENT = AugmentParams(
@@ -33,6 +41,7 @@ AUGMENT = AugmentParams(
     degrade_probability=0.1,
     min_visibility=0.3,
 )
+ASSIGNMENT = AssignmentParams(cells_per_box=5, score_power=1.0, iou_power=6.0)
 TRAIN = TrainParams(
     seed=1,
     initial_weights=None,
@@ -43,7 +52,9 @@ TRAIN = TrainParams(
     warmup_epochs=1,
     ema_decay=0.8,
     validate_every_epochs=1,
-    loss=LossParams(gaussian_alpha=0.54, box_weight=2.0),
+    loss=LossParams(assignment=ASSIGNMENT, box_weight=2.0),
+    imitation=ImitationParams(epochs=0, size_px=64),
+    distillation=DistillationParams(teacher=None, weight=1.0),
     augment=AUGMENT,
 )
 

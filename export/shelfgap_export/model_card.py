@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shelfgap_edge.contract import Manifest
+from shelfgap_training.report import TITLES, figure_text, markdown_table, slices_table
 
 
 def model_card(manifest: Manifest, gate: Mapping[str, Any], rights: Mapping[tuple[str, str], int]) -> str:
@@ -18,11 +19,8 @@ def model_card(manifest: Manifest, gate: Mapping[str, Any], rights: Mapping[tupl
     """
     rows = []
     for precision, evaluation in sorted(manifest.metrics.items()):
-        cells = [
-            "-" if evaluation[key]["value"] is None else f"{evaluation[key]['value']:.3f}"
-            for key in ("ap50", "ap50_95", "precision", "recall", "f1")
-        ]
-        rows.append(f"| {precision} | {' | '.join(cells)} | {evaluation['images']} | {evaluation['boxes']} |")
+        figures = [figure_text(evaluation[key]) for key in TITLES]
+        rows.append([precision, *figures, evaluation["images"], evaluation["groups"], evaluation["boxes"]])
     thresholds = ", ".join(f"{name} {value:.3f}" for name, value in manifest.score_thresholds.items())
     hashes = "\n".join(f"- {name}: `{value}`" for name, value in sorted(manifest.hashes.items()))
     sources = "\n".join(
@@ -41,11 +39,13 @@ Finds emptying facings on photographs of supermarket shelves, taken by a fixed c
 
 ## Measured on the test split, in groups never trained on
 
-| precision | AP50 | AP50-95 | precision | recall | F1 | images | boxes |
-|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
+{markdown_table(["model", *TITLES.values(), "images", "groups", "boxes"], rows)}
 
-Precision, recall and F1 are at IoU 0.5 and the operating point. Gate: {gate["verdict"]}, {gate["reason"]}.
+In brackets the interval that draws of whole groups of pictures give. Precision, recall, F1 and false alarms are at
+IoU 0.5 and the operating point; a full shelf is a picture without any labelled box.
+
+Gate: {gate["verdict"]}, {gate["reason"]}.
+{_slices(manifest)}
 
 ## Data
 
@@ -61,4 +61,19 @@ Precision, recall and F1 are at IoU 0.5 and the operating point. Gate: {gate["ve
 ## Origin
 
 {hashes}
+"""
+
+
+def _slices(manifest: Manifest) -> str:
+    """Return where the default model is strong and weak."""
+    slices = manifest.metrics.get(manifest.default_precision, {}).get("slices")
+    if not slices:
+        return ""
+    return f"""
+### By slice, {manifest.default_precision}
+
+Slices of pictures have AP50, slices of boxes recall: a false alarm has no true size or place. Slices of few boxes are
+counted and have no figure.
+
+{slices_table(slices)}
 """

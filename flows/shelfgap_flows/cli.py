@@ -14,6 +14,7 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_flows.cli_data import data_app
 from shelfgap_flows.cli_output import AsJson, fail, print_json
 from shelfgap_flows.cli_stages import add_stage_commands
+from shelfgap_flows.cli_training import add_training_commands
 
 app = typer.Typer(
     name="shelfgap",
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 add_stage_commands(app)
+add_training_commands(app)
 
 
 def main() -> None:
@@ -48,13 +50,16 @@ def release(
         Path | None, typer.Option(help="Labelled photographs: a dataset directory or any importable folder.")
     ] = None,
     params: Annotated[Path | None, typer.Option(help="Replaces the params.yaml of the workspace.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Which detector of params.yaml to train: fast or accurate.")
+    ] = None,
     workspace: Annotated[Path, typer.Option(help="Directory of data, models, reports and stores.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Run everything from a dataset to a measured bundle; what is up to date is not run again."""
     from shelfgap_flows.workspace import open_workspace
 
-    opened = open_workspace(workspace, dataset, params)
+    opened = open_workspace(workspace, dataset, params, preset)
     os.environ.setdefault("PREFECT_HOME", str(opened.prefect_home))
     from rich.console import Console
     from rich.table import Table

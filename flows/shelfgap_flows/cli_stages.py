@@ -50,6 +50,8 @@ def train(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
     from shelfgap_flows.stages import train_stage
 
     report = train_stage(_workspace(workspace), Settings())
+    if not report:  # one of several processes; the main one speaks
+        return
     _show(
         report,
         as_json,
@@ -72,10 +74,20 @@ def export(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None
     )
 
 
-def quantize(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+def quantize(
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Instead, show what each layer costs in INT8 on validation.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
     """Quantize the float model to INT8, calibrated on training images."""
-    from shelfgap_flows.stages import quantize_stage
+    from shelfgap_flows.stages import quantize_sensitivity, quantize_stage
 
+    if sensitivity:
+        report = quantize_sensitivity(_workspace(workspace))
+        _show(report, as_json, *_sensitivity_rows(report))
+        return
     report = quantize_stage(_workspace(workspace))
     _show(
         report,
@@ -94,6 +106,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score on labelled images through the edge runtime: a bundle, or the models of the workspace."""
+    from shelfgap_flows.params import workspace_params
     from shelfgap_flows.stages import evaluate_bundle, evaluate_stage
 
     if (bundle is None) != (dataset is None):
@@ -103,7 +116,8 @@ def evaluate(
         summary = [_scores(report["test"][name]) for name in ("fp32", "int8")]
         _show(report, as_json, *summary)
         return
-    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value)
+    params = workspace_params(workspace).evaluation
+    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value, params)
     _show(evaluation, as_json, _scores(evaluation))
 
 
@@ -170,13 +184,25 @@ def _show(report: dict[str, Any], as_json: bool, *lines: str) -> None:
     show()
 
 
-def _scores(evaluation: dict[str, Any]) -> str:
-    def value(name: str) -> str:
-        number = evaluation[name]["value"]
-        return "-" if number is None else f"{number:.3f}"
+def _sensitivity_rows(report: dict[str, Any]) -> list[str]:
+    """Return the table: layers by the noise that each alone adds to the outputs, the noisiest first."""
+    rows = [
+        f"AP50 on validation: fp32 {report['fp32_ap50']:.4f}, INT8 {report['int8_ap50']:.4f}; "
+        f"INT8 outputs {report['int8_sqnr_db']:.1f} dB above their noise",
+        f"{'':28}{'alone in INT8':^20}{'alone left float':^20}",
+        f"{'layer':28}{'SQNR dB':>10}{'AP50':>10}{'SQNR dB':>10}{'AP50':>10}",
+    ]
+    rows += [
+        f"{row['layer']:28}{row['alone_sqnr_db']:>10.1f}{row['alone_ap50_change']:>+10.4f}"
+        f"{row['without_sqnr_db']:>10.1f}{row['without_ap50_gain']:>+10.4f}"
+        for row in report["layers"]
+    ]
+    return rows
 
-    return (
-        f"{evaluation['precision_mode']}: AP50 {value('ap50')}, AP50-95 {value('ap50_95')}, "
-        f"precision {value('precision')}, recall {value('recall')}, F1 {value('f1')} "
-        f"({evaluation['images']} images, {evaluation['boxes']} boxes)"
-    )
+
+def _scores(evaluation: dict[str, Any]) -> str:
+    from shelfgap_training.report import TITLES, figure_text
+
+    figures = ", ".join(f"{title} {figure_text(evaluation[key], 3)}" for key, title in TITLES.items())
+    counts = f"{evaluation['images']} images in {evaluation['groups']} groups, {evaluation['boxes']} boxes"
+    return f"{evaluation['precision_mode']}: {figures} ({counts})"

@@ -6,13 +6,16 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
-from shelfgap_training.params import ModelParams, TrainParams
+from shelfgap_training.params import EvaluationParams, ModelParams, Preset, TrainParams
+
+from shelfgap_flows.search_space import SearchSpaceError, SweepParams, require_searchable
 
 PARAMS_FILE = "params.yaml"
 
@@ -27,13 +30,49 @@ class Params(Section):
     dataset: DatasetParams
     synth: SynthParams
     shelf_day: ShelfDayParams
-    model: ModelParams
-    train: TrainParams
+    preset: str
+    presets: dict[str, Preset]
+    sweep: SweepParams
     quantize: QuantizeParams
     parity: ParityParams
+    evaluation: EvaluationParams
     bench: BenchParams
     gate: GateParams
     bundle: BundleParams
+
+    @model_validator(mode="after")
+    def _preset_exists(self) -> Self:
+        if self.preset not in self.presets:
+            raise ValueError(f"preset {self.preset!r} is none of presets ({', '.join(self.presets)})")
+        return self
+
+    @model_validator(mode="after")
+    def _space_is_of_the_preset(self) -> Self:
+        try:
+            require_searchable(self.presets[self.preset], self.sweep)
+        except SearchSpaceError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def model(self) -> ModelParams:
+        """The network of the chosen preset."""
+        return self.presets[self.preset].model
+
+    @property
+    def train(self) -> TrainParams:
+        """The recipe of the chosen preset."""
+        return self.presets[self.preset].train
+
+    def with_preset(self, name: str) -> Params:
+        """Return the same parameters with another preset chosen.
+
+        Raises:
+            ParamsError: there is none of that name.
+        """
+        if name not in self.presets:
+            raise ParamsError(f"no preset {name!r} in {PARAMS_FILE}, it has {', '.join(self.presets)}")
+        return self.model_copy(update={"preset": name})
 
 
 def load_params(path: Path) -> Params:

@@ -7,13 +7,22 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from shelfgap_training.figures import FIGURES
 
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
+from shelfgap_flows.params import Params
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.summary import summary_markdown
 from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
+
+REPORT_FORMS = (".json", ".md", ".png", ".jpg")  # of what MLflow keeps from reports/
+
+
+def data_stages(params: Params) -> list[str]:
+    """Name the stages that make data/dataset."""
+    return ["synth", "dataset"] if params.dataset.source == "data/synthetic" else ["dataset"]
 
 
 @task(task_run_name="{stage}")
@@ -31,16 +40,17 @@ def record(workspace: Workspace, release: Release) -> None:
         return
     metrics = {}
     for precision, evaluation in (("int8", release.evaluation), ("fp32", release.fp32_evaluation)):
-        for key in ("ap50", "ap50_95", "precision", "recall", "f1"):
-            if evaluation[key]["value"] is not None:
-                metrics[f"test/{precision}/{key}"] = evaluation[key]["value"]
+        for key in FIGURES:
+            for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+                if evaluation[key][bound] is not None:
+                    metrics[f"test/{precision}/{key}{suffix}"] = evaluation[key][bound]
         for name, value in release.latency_ms.get(precision, {}).items():
             if value is not None:
                 metrics[f"latency_ms/{precision}/{name}"] = value
-    files = {f"reports/{path.stem}": path for path in sorted(workspace.reports.glob("*.json"))}
-    if release.bundle is not None:
-        files["bundle"] = Path(f"{release.bundle}.tar")
+    files = {} if release.bundle is None else {"bundle": Path(f"{release.bundle}.tar")}
     tracker.log(release.mlflow_run_id, metrics, files, {"shelfgap.verdict": release.verdict})
+    for path in sorted(p for p in workspace.reports.iterdir() if p.suffix in REPORT_FORMS):
+        tracker.log(release.mlflow_run_id, {}, {"reports": path})
     tracker.log(release.mlflow_run_id, {}, tags={"shelfgap.recorded": stamp})
     tracker.finish(release.mlflow_run_id)
 
@@ -50,9 +60,7 @@ def release_flow(workspace_root: str) -> Release:
     """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled."""
     workspace = Workspace(Path(workspace_root))
     log = get_run_logger()
-    stages = ["dataset", "train", "export", "quantize", "evaluate", "bench"]
-    if workspace.params().dataset.source == "data/synthetic":
-        stages.insert(0, "synth")
+    stages = [*data_stages(workspace.params()), "train", "export", "quantize", "evaluate", "bench"]
     for stage in stages:
         reproduce(workspace, stage)
     try:

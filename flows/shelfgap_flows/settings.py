@@ -15,6 +15,8 @@ class Settings(BaseSettings):
 
     mlflow_tracking_uri: str | None = None  # None: SQLite inside the workspace
     mlflow_experiment: str = "shelfgap"
+    devices: int | None = None  # processes that train together on this machine; None: one a GPU, else one
+    nodes: int = 1  # machines that train together
     flow_pid: int | None = None  # set by a flow for its stages
 
 

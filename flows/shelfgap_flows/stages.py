@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import UNSTATED, Dataset
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_training.params import EvaluationParams
 
 from shelfgap_flows.params import params_hash
 from shelfgap_flows.settings import Settings, tracker_for
@@ -40,35 +42,45 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """Train on data/dataset; writes models/detector.pt and reports/training.json."""
     import cv2
     from shelfgap_training.checkpoint import TrainedDetector, load_detector, save_detector
-    from shelfgap_training.train import train
+    from shelfgap_training.train import is_main_process, train
 
     params = workspace.params()
     dataset = _dataset(workspace)
     data_hash = dataset_hash(workspace)
     identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
-    initial = None
-    if params.train.initial_weights is not None:
-        weights = workspace.root / params.train.initial_weights
-        initial = load_detector(weights)
-        identity += hashlib.sha256(weights.read_bytes()).hexdigest()
+    initial, teacher = (
+        None if name is None else workspace.root / name
+        for name in (params.train.initial_weights, params.train.distillation.teacher)
+    )
+    for path in (initial, teacher):
+        identity += "none" if path is None else file_hash(path)
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     scratch = workspace.scratch / f"train-{key}"
     scratch.mkdir(parents=True, exist_ok=True)
-    tracker = tracker_for(workspace, settings)
-    values = {"model": params.model.model_dump(mode="json"), "train": params.train.model_dump(mode="json")}
-    run_id = tracker.open_run(
-        f"train-{key}",
-        values,
-        {"shelfgap.training": key, "shelfgap.dataset_sha256": data_hash},
-    )
-    flow_pid = settings.flow_pid
-    result = train(
+    run = partial(
+        train,
         workspace.dataset,
         dataset,
         params.model,
         params.train,
         scratch=scratch,
-        initial=initial,
+        initial=None if initial is None else load_detector(initial),
+        teacher=None if teacher is None else load_detector(teacher),
+        devices=settings.devices,
+        nodes=settings.nodes,
+    )
+    if not is_main_process():  # one of several that train together; the main one tracks and writes
+        run()
+        return {}
+    tracker = tracker_for(workspace, settings)
+    values = {"model": params.model.model_dump(mode="json"), "train": params.train.model_dump(mode="json")}
+    run_id = tracker.open_run(
+        f"train-{key}",
+        values,
+        {"shelfgap.training": key, "shelfgap.dataset_sha256": data_hash, "shelfgap.preset": params.preset},
+    )
+    flow_pid = settings.flow_pid
+    result = run(
         lightning_logger=tracker.lightning_logger(run_id),
         should_stop=None if flow_pid is None else lambda: not _is_alive(flow_pid),
     )
@@ -134,7 +146,7 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
 def quantize_stage(workspace: Workspace) -> dict[str, Any]:
     """Quantize to INT8; writes models/model.int8.onnx and reports/quantize.json."""
     import onnx
-    from shelfgap_export.onnx_export import with_integer_front_end
+    from shelfgap_export.onnx_export import with_front_end
     from shelfgap_export.parity import compare
     from shelfgap_export.quantize import quantize_core
 
@@ -143,7 +155,7 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
     quantized = quantize_core(onnx.load(_model(workspace, CORE_FILE)), frames, params.quantize)
-    model = with_integer_front_end(quantized.model, size)
+    model = with_front_end(quantized.model, size)
     fp32 = _candidate_detector(workspace, _model(workspace, MODEL_FILES["fp32"]), classes, size)
     int8 = _candidate_detector(workspace, model.SerializeToString(), classes, size)
     parity = compare(
@@ -162,32 +174,78 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
     return report
 
 
-def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
-    """Choose thresholds on validation and score both models on test; writes reports/evaluation.json."""
-    from shelfgap_training.evaluate import choose_thresholds, score_images, summarise
+def quantize_sensitivity(workspace: Workspace) -> dict[str, Any]:
+    """Measure what each layer costs in INT8 on validation images; writes reports/sensitivity.json."""
+    import onnx
+    from shelfgap_export.onnx_export import with_front_end
+    from shelfgap_export.sensitivity import measure_sensitivity
+    from shelfgap_training.evaluate import score_images
+    from shelfgap_training.metrics import average_precision
 
+    params = workspace.params()
     exported = _read_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     dataset = _dataset(workspace)
+
+    def ap50(core: onnx.ModelProto) -> float:
+        model = with_front_end(core, size).SerializeToString()
+        detector = _candidate_detector(workspace, model, classes, size)
+        scored = score_images(detector, workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
+        return average_precision(scored.truths, scored.detections, len(scored.classes)).ap50
+
+    frames = calibration_frames(workspace, params.quantize.calibration_images, size)
+    core = onnx.load(_model(workspace, CORE_FILE))
+    report = asdict(measure_sensitivity(core, frames, params.quantize, ap50))
+    _write_json(workspace.reports / "sensitivity.json", report)
+    return report
+
+
+def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
+    """Choose thresholds on validation and score both models on test.
+
+    Writes reports/evaluation.json, and of INT8 on test evaluation.md, curves.png and worst_test.jpg beside it.
+    """
+    import cv2
+    from shelfgap_training.charts import draw_curves
+    from shelfgap_training.evaluate import choose_thresholds, compare, evaluate, score_images, summarise
+    from shelfgap_training.gallery import worst_sheet
+    from shelfgap_training.report import evaluation_markdown
+
+    exported = _read_report(workspace, "export.json", "shelfgap export")
+    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
+    dataset, params = _dataset(workspace), workspace.params()
     detectors = {
         precision: _candidate_detector(workspace, _model(workspace, MODEL_FILES[precision]), classes, size)
         for precision in ("fp32", "int8")
     }
     val = score_images(detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
     thresholds = choose_thresholds(val)
+    test = {
+        precision: score_images(detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes)
+        for precision, detector in detectors.items()
+    }
     report: dict[str, Any] = {
         "score_thresholds": thresholds,
-        "val": {"int8": summarise(val, thresholds, "int8")},
-        "test": {},
+        "val": {"int8": summarise(val, thresholds, "int8", params.evaluation)},
+        "test": {
+            precision: evaluate(workspace.dataset, scored, thresholds, precision, params.evaluation)
+            for precision, scored in test.items()
+        },
+        "int8_minus_fp32": compare(test["int8"], test["fp32"], thresholds, params.evaluation),
     }
-    for precision, detector in detectors.items():
-        test = score_images(detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes)
-        report["test"][precision] = summarise(test, thresholds, precision)
-    _write_json(workspace.reports / "evaluation.json", report)
+    reports, int8 = workspace.reports, report["test"]["int8"]
+    reports.mkdir(parents=True, exist_ok=True)
+    draw_curves(reports / "curves.png", test["int8"].matches(thresholds), int8["calibration"], test["int8"].classes)
+    sheet = worst_sheet(workspace.dataset, test["int8"], thresholds, params.evaluation.gallery)
+    cv2.imwrite(str(reports / "worst_test.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    write_text_atomic(reports / "evaluation.md", evaluation_markdown(report, params.evaluation.confidence))
+    _write_json(reports / "evaluation.json", report)
     return report
 
 
-def evaluate_bundle(bundle: Path, dataset: Path, split: str, precision: str) -> dict[str, Any]:
+def evaluate_bundle(
+    bundle: Path, dataset: Path, split: str, precision: str, params: EvaluationParams
+) -> dict[str, Any]:
     """Score a bundle at its own thresholds on any dataset directory; returns the evaluation object.
 
     Args:
@@ -195,13 +253,14 @@ def evaluate_bundle(bundle: Path, dataset: Path, split: str, precision: str) -> 
         dataset: dataset directory.
         split: "test" for its test images, "all" for every image.
         precision: "int8" or "fp32".
+        params: resampling, slices and bins.
 
     Raises:
         BundleError: the bundle cannot be used.
         DatasetError: no dataset, or no usable image in it.
     """
     from shelfgap_edge.runtime import Detector
-    from shelfgap_training.evaluate import score_images, summarise
+    from shelfgap_training.evaluate import evaluate, score_images
 
     detector = Detector.load(bundle, precision=precision, threads=os.cpu_count() or 1)
     loaded = load_dataset(dataset)
@@ -209,7 +268,7 @@ def evaluate_bundle(bundle: Path, dataset: Path, split: str, precision: str) -> 
     if not records:
         raise StageError(f"{dataset}: no image is in the test split; use --split all, or: shelfgap data split")
     scored = score_images(detector, dataset, records, loaded.annotated_classes)
-    return summarise(scored, detector.manifest.score_thresholds, precision)
+    return evaluate(dataset, scored, detector.manifest.score_thresholds, precision, params)
 
 
 def bench_stage(workspace: Workspace) -> dict[str, Any]:
@@ -255,13 +314,18 @@ def gate_stage(workspace: Workspace) -> dict[str, Any]:
 
 
 def bundle_stage(workspace: Workspace) -> dict[str, Any]:
-    """Write release/bundle and release/bundle.tar."""
-    from shelfgap_export.bundle import make_manifest, write_bundle
+    """Write release/bundle, the same as .tar, and release/detector.pt, its weights.
+
+    INT8 is the default unless it was measured to be no faster.
+    """
+    from shelfgap_export.bundle import make_manifest, precision_by_latency, write_bundle
 
     params = workspace.params()
     exported = _read_report(workspace, "export.json", "shelfgap export")
     evaluation = _read_report(workspace, "evaluation.json", "shelfgap evaluate")
+    latency = _read_report(workspace, "latency.json", "shelfgap bench")
     gate = _read_report(workspace, "gate.json", "shelfgap gate")
+    detector = workspace.models / "detector.pt"
     models = {precision: _model(workspace, name) for precision, name in MODEL_FILES.items()}
     manifest = make_manifest(
         name=params.bundle.name,
@@ -271,13 +335,17 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
         score_thresholds=_all_thresholds(exported["classes"], evaluation["score_thresholds"]),
         hashes={
             "data": exported["dataset_sha256"],
+            "detector": file_hash(detector),
             "params": params_hash(params),
             "code": code_hash("datasets", "training", "export", "edge"),
         },
         metrics=evaluation["test"],
+        default_precision=precision_by_latency(latency),
+        device_class=params.quantize.device_class,
     )
     rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
     write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights)
+    shutil.copyfile(detector, workspace.champion)
     return {"bundle": str(workspace.bundle), "version": manifest.version}
 
 
@@ -286,6 +354,18 @@ def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) 
     records = _dataset(workspace).of_split("train")
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
     return [load_resized(read_picture(workspace.dataset, record.file_name), size) for record in chosen]
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file.
+
+    Raises:
+        StageError: there is none.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file; params.yaml names it as a trained detector") from None
 
 
 def dataset_hash(workspace: Workspace) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 
+from shelfgap_training.report import figure_text
+
 from shelfgap_flows.outcome import Release
 
 
@@ -17,8 +19,8 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
         p50, p90 = (f"{v:.2f} ms" if v is not None else "too few samples" for v in (row["p50"], row["p90"]))
         return f"p50 {p50}, p90 {p90}"
 
-    def points(value: float | None) -> str:
-        return "nothing labelled" if value is None else f"{value:.3f}"
+    def points(figure: dict[str, float | None]) -> str:
+        return "nothing labelled" if figure["value"] is None else figure_text(figure)
 
     return [
         ("dataset", str(data["source"])),
@@ -26,11 +28,14 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
             "images",
             f"{data['train_images']} train, {data['val_images']} validation, {data['test_images']} test",
         ),
-        ("AP50 fp32", points(fp32["ap50"]["value"])),
-        ("AP50 INT8", points(int8["ap50"]["value"])),
+        ("AP50 fp32", points(fp32["ap50"])),
+        ("AP50 INT8", points(int8["ap50"])),
+        ("precision, recall", f"{points(int8['precision'])}, {points(int8['recall'])} (INT8)"),
         (
-            "precision, recall",
-            f"{points(int8['precision']['value'])}, {points(int8['recall']['value'])} (INT8)",
+            "full shelves",
+            f"{int8['full_shelves']} in test, false alarms on each {points(int8['false_alarms_per_full_shelf'])} (INT8)"
+            if int8["full_shelves"]
+            else "none in test",
         ),
         ("latency fp32", latency("fp32")),
         ("latency INT8", latency("int8")),

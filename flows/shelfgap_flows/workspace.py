@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from shelfgap_edge.errors import ShelfgapError
 
-from shelfgap_flows.params import Params, load_params
+from shelfgap_flows.params import Params, load_params, workspace_params
 
 _STDERR = 2  # the descriptor: a notebook's sys.stderr has none
 
@@ -56,9 +56,19 @@ class Workspace:
         return self.root / "release" / "bundle"
 
     @property
+    def champion(self) -> Path:
+        """The weights of the released bundle."""
+        return self.root / "release" / "detector.pt"
+
+    @property
     def scratch(self) -> Path:
         """Checkpoints of an unfinished training."""
         return self.root / ".scratch"
+
+    @property
+    def sweeps(self) -> Path:
+        """Studies of the sweeps, and the best parameters that the last one found."""
+        return self.root / "sweep"
 
     @property
     def prefect_home(self) -> Path:
@@ -75,13 +85,16 @@ class Workspace:
         return load_params(self.params_file)
 
 
-def open_workspace(root: Path, dataset: Path | None = None, params: Path | None = None) -> Workspace:
+def open_workspace(
+    root: Path, dataset: Path | None = None, params: Path | None = None, preset: str | None = None
+) -> Workspace:
     """Open a workspace for a flow; a new directory becomes one from the packaged template.
 
     Args:
         root: the directory.
         dataset: sets `dataset.source` in its params.yaml.
         params: replaces its params.yaml.
+        preset: sets `preset` in it.
 
     Raises:
         WorkspaceError: the directory or the dataset cannot be used.
@@ -92,10 +105,11 @@ def open_workspace(root: Path, dataset: Path | None = None, params: Path | None 
         raise WorkspaceError(f"{root}: is a file, expected a directory for the workspace")
     if dataset is not None and not dataset.is_dir():
         raise WorkspaceError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
-    if params is not None:
-        load_params(params)  # refuse before anything is touched
-    root.mkdir(parents=True, exist_ok=True)
     template = resources.files("shelfgap_flows") / "template"
+    if params is not None or preset is not None:  # refuse before anything is touched
+        chosen = load_params(params) if params is not None else workspace_params(root)
+        chosen.with_preset(preset or chosen.preset)
+    root.mkdir(parents=True, exist_ok=True)
     for name in ("params.yaml", "dvc.yaml"):
         if not (root / name).exists():
             (root / name).write_text((template / name).read_text(encoding="utf-8"), encoding="utf-8")
@@ -103,7 +117,9 @@ def open_workspace(root: Path, dataset: Path | None = None, params: Path | None 
     if params is not None and params.resolve() != workspace.params_file:
         shutil.copyfile(params, workspace.params_file)
     if dataset is not None:
-        _set_source(workspace.params_file, dataset.resolve())
+        _set_value(workspace.params_file, ("dataset", "source"), str(dataset.resolve()))
+    if preset is not None:
+        _set_value(workspace.params_file, ("preset",), preset)
     workspace.params()
     if not (root / ".dvc").is_dir():
         run_dvc(workspace, "init", "--no-scm", "--quiet")
@@ -155,13 +171,16 @@ def stage_environment() -> Mapping[str, str]:
     }
 
 
-def _set_source(path: Path, source: Path) -> None:
-    """Set `dataset.source` in a params.yaml and keep its comments."""
+def _set_value(path: Path, key: Sequence[str], value: str) -> None:
+    """Set one value of a params.yaml and keep its comments."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 200
     document: Any = yaml.load(path.read_text(encoding="utf-8"))
-    if document["dataset"]["source"] != str(source):
-        document["dataset"]["source"] = str(source)
+    section = document
+    for name in key[:-1]:
+        section = section[name]
+    if section[key[-1]] != value:
+        section[key[-1]] = value
         with path.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)

@@ -315,8 +315,13 @@ def test_evaluate_scores_a_bundle_on_any_dataset(shelfgap, patches_bundle, train
     assert {"ap50", "ap50_95", "precision", "recall", "f1", "images", "boxes", "precision_mode"} <= set(test_only)
     assert set(test_only["ap50"]) == {"value", "low", "high"}
     assert (test_only["images"], test_only["precision_mode"]) == (4, "int8")
+    assert test_only["ap50"]["low"] <= test_only["ap50"]["value"] <= test_only["ap50"]["high"]
     everything = json.loads(shelfgap(*base, "--split", "all", "--precision", "fp32")[1].splitlines()[-1])
     assert (everything["images"], everything["precision_mode"]) == (20, "fp32")
+    line = shelfgap(*base[:-1])[1]
+    ap50 = test_only["ap50"]
+    assert line.startswith(f"int8: AP50 {ap50['value']:.3f} [{ap50['low']:.3f}, {ap50['high']:.3f}], AP50-95 ")
+    assert line.endswith("(4 images in 4 groups, 6 boxes)\n")
 
 
 def test_a_bundle_with_one_byte_changed_is_refused(shelfgap, patches_bundle, trained, tmp_path):

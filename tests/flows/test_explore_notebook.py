@@ -1,4 +1,4 @@
-"""The notebook that explores a dataset runs, and its two forms say the same."""
+"""The notebook that explores a dataset runs, and the two forms of every notebook say the same."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ SOURCE = NOTEBOOKS / "01_explore_dataset.py"
 pytestmark = pytest.mark.slow
 
 
-def test_script_and_notebook_are_paired():
-    script, notebook = jupytext.read(SOURCE), jupytext.read(SOURCE.with_suffix(".ipynb"))
+@pytest.mark.parametrize("source", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
+def test_script_and_notebook_are_paired(source):
+    script, notebook = jupytext.read(source), jupytext.read(source.with_suffix(".ipynb"))
     assert [cell.source for cell in script.cells] == [cell.source for cell in notebook.cells]
     assert not any(cell.get("outputs") for cell in notebook.cells)
 

@@ -19,6 +19,10 @@ def changed(tmp_path, change):
     return path
 
 
+def fast(values):
+    return values["presets"]["fast"]
+
+
 def test_the_repository_holds_the_defaults_of_the_package(tmp_path):
     assert load_params(REPOSITORY / "params.yaml") == workspace_params(tmp_path)
 
@@ -26,15 +30,16 @@ def test_the_repository_holds_the_defaults_of_the_package(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["train"].pop("epochs"), "train.epochs: Field required"),
-        (lambda v: v["train"].update(epoch=3), "train.epoch: Extra inputs are not permitted"),
-        (lambda v: v["train"].update(epochs=0), "train.epochs: Input should be greater than or equal to 1"),
-        (lambda v: v["train"].update(epochs="many"), "train.epochs: Input should be a valid integer"),
+        (lambda v: fast(v)["train"].pop("epochs"), "presets.fast.train.epochs: Field required"),
+        (lambda v: fast(v)["train"].update(epoch=3), "presets.fast.train.epoch: Extra inputs are not permitted"),
+        (lambda v: fast(v)["train"].update(epochs=0), "train.epochs: Input should be greater than or equal to 1"),
+        (lambda v: fast(v)["train"].update(epochs="many"), "train.epochs: Input should be a valid integer"),
         (lambda v: v.pop("gate"), "gate: Field required"),
         (lambda v: v["gate"].update(min_ap50=1.5), "gate.min_ap50: Input should be less than or equal to 1"),
         (lambda v: v["gate"].update(min_ap50=float("nan")), "gate.min_ap50"),
-        (lambda v: v["model"].update(stage_channels=[1, 2]), "model.stage_channels"),
-        (lambda v: v["model"].update(input_height=321), "model.input_height"),
+        (lambda v: fast(v)["model"].update(stage_channels=[1, 2]), "presets.fast.model.stage_channels"),
+        (lambda v: fast(v)["model"].update(input_height=321), "presets.fast.model.input_height"),
+        (lambda v: v.update(preset="slow"), "preset 'slow' is none of presets (accurate, fast)"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, change, message):
@@ -69,9 +74,19 @@ def test_a_missing_file_says_where_to_start(tmp_path):
 def test_the_hash_sees_values_not_layout(tmp_path):
     one = load_params(REPOSITORY / "params.yaml")
     same = load_params(changed(tmp_path, lambda v: None))
-    other = load_params(changed(tmp_path, lambda v: v["train"].update(seed=2)))
+    other = load_params(changed(tmp_path, lambda v: fast(v)["train"].update(seed=2)))
     assert params_hash(one) == params_hash(same) != params_hash(other)
     assert params_hash(one.model) == params_hash(other.model)
+
+
+def test_a_preset_brings_its_own_network_and_recipe():
+    params = load_params(REPOSITORY / "params.yaml")
+    accurate = params.with_preset("accurate")
+    assert (accurate.model, accurate.train) == (params.presets["accurate"].model, params.presets["accurate"].train)
+    assert accurate.model != params.model
+    assert params.with_preset("fast") == params
+    with pytest.raises(ParamsError, match=r"no preset 'slow' in params\.yaml, it has fast, accurate"):
+        params.with_preset("slow")
 
 
 def test_every_section_is_listed_in_the_file():

@@ -38,8 +38,11 @@ def small_params(path: Path, **floors: float) -> Path:
     """The default recipe, cut down to a network and a dataset of seconds, and floors that it can reach."""
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["synth"].update(count=40, shelves_per_scene=2)
-    values["model"].update(input_height=128, input_width=160, stage_channels=[8, 16, 24, 32], neck_channels=16)
-    values["train"].update(epochs=EPOCHS, warmup_epochs=1, validate_every_epochs=EPOCHS)
+    preset = values["presets"][values["preset"]]
+    preset["model"].update(input_height=128, input_width=160, stage_channels=[8, 16, 24, 32])
+    preset["model"].update(neck_channels=16, head_channels=24)
+    preset["train"]["imitation"]["epochs"] = 0
+    preset["train"].update(epochs=EPOCHS, warmup_epochs=1, validate_every_epochs=EPOCHS)
     values["quantize"].update(calibration_images=8)
     values["bench"].update(min_seconds=0.2, min_count=20)
     open_floors = {"min_ap50": 0, "min_recall": 0, "min_precision": 0, "max_int8_ap50_loss": 1}
@@ -98,10 +101,14 @@ def test_mlflow_holds_parameters_curves_dataset_and_bundle(released):
     assert run_.data.params["train.epochs"] == str(EPOCHS)
     assert len(run_.data.tags["shelfgap.dataset_sha256"]) == 64
     assert run_.data.tags["shelfgap.verdict"] == "pass"
-    assert run_.data.metrics["test/int8/ap50"] == pytest.approx(result["ap50"]["value"])
+    for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+        assert run_.data.metrics[f"test/int8/ap50{suffix}"] == pytest.approx(result["ap50"][bound])
     assert len(client.get_metric_history(result["mlflow_run_id"], "train/loss")) == EPOCHS
     kept = {entry.path for entry in client.list_artifacts(result["mlflow_run_id"])}
     assert {"bundle", "gallery", "model", "reports"} <= kept
+    reports = {entry.path for entry in client.list_artifacts(result["mlflow_run_id"], "reports")}
+    pages = ("evaluation.json", "evaluation.md", "curves.png", "worst_test.jpg", "gate.json", "latency.json")
+    assert {f"reports/{name}" for name in pages} <= reports
 
 
 def test_prefect_holds_the_flow_run_and_its_summary(released):
@@ -189,9 +196,9 @@ def _processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_the_notebook_runs_on_the_workspace(released, tmp_path):
+def test_the_error_analysis_runs_on_the_workspace(released, tmp_path):
     root, _, _ = released
-    notebook = REPOSITORY / "notebooks" / "02_from_shelf_to_bundle.py"
+    notebook = REPOSITORY / "notebooks" / "02_error_analysis.py"
     environment = {**os.environ, "SHELFGAP_WORKSPACE": str(root), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     target = tmp_path / "executed.ipynb"
     done = run("jupytext", "--to", "ipynb", "--execute", "--output", target, notebook, env=environment)
@@ -199,6 +206,8 @@ def test_the_notebook_runs_on_the_workspace(released, tmp_path):
     cells = json.loads(target.read_text())["cells"]
     pictures = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     assert len(pictures) >= 3
+    for told in ("recall at 0.9 precision", "Labelled boxes", "% of the frame", "false alarms"):
+        assert told in str([cell.get("outputs") for cell in cells])
 
 
 def test_the_quantization_benchmark_prints_its_table(released):

@@ -13,6 +13,7 @@ from shelfgap_datasets.labelling.review import write_review
 from shelfgap_datasets.schema import Box, DatasetError
 from shelfgap_flows.params import load_params
 from shelfgap_flows.review import review_labels
+from shelfgap_training.params import Preset
 from small_network import MODEL, TRAIN, dark_patches
 
 pytestmark = pytest.mark.filterwarnings(
@@ -38,7 +39,8 @@ def reviewed(tmp_path_factory):
         images[row] = replace(images[row], boxes=images[row].boxes[1:])
     save_dataset(root / "data", replace(dataset, images=tuple(images)))
     params = load_params(module.Path(__file__).parents[2] / "params.yaml")
-    params = params.model_copy(update={"model": MODEL, "train": TRAIN.model_copy(update={"epochs": 40})})
+    preset = Preset(model=MODEL, train=TRAIN.model_copy(update={"epochs": 40}))
+    params = params.model_copy(update={"presets": {params.preset: preset}})
     patch = pytest.MonkeyPatch()
     patch.setattr(module, "train", lambda *a, **k: train(*a, **k, workers=0))  # threads run in the test process
     given = {"params": params, "scratch": root / "scratch", "folds": 2, "most": 12, "format": "cvat"}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from shelfgap_flows import cli_stages, stages
 from shelfgap_flows.params import Params
-from shelfgap_flows.release import release_flow
+from shelfgap_flows.release import data_stages, release_flow
 
 REPOSITORY = Path(__file__).parents[2]
 GRAPH = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
@@ -20,6 +20,10 @@ RAW_PARAMS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
 def commands(stage):
     given = GRAPH[stage]["cmd"]
     return given if isinstance(given, list) else [given]
+
+
+def parameters(stage):
+    return [key.replace("${preset}", RAW_PARAMS["preset"]) for key in GRAPH[stage].get("params", [])]
 
 
 def produced(stage):
@@ -48,7 +52,7 @@ def test_each_stage_runs_commands_that_exist(stage):
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_each_parameter_of_a_stage_exists(stage):
-    for key in GRAPH[stage].get("params", []):
+    for key in parameters(stage):
         value = RAW_PARAMS
         for part in key.split("."):
             value = value[part]
@@ -56,7 +60,7 @@ def test_each_parameter_of_a_stage_exists(stage):
 
 def test_every_parameter_reaches_a_stage():
     sections = {key.split(".")[0] for stage in GRAPH.values() for key in stage.get("params", [])}
-    assert sections == set(Params.model_fields) - {"shelf_day"}  # of a command that no stage calls
+    assert sections == set(Params.model_fields) - {"shelf_day", "sweep"}  # of commands that no stage calls
 
 
 def test_no_file_has_two_makers_and_every_dependency_has_one():
@@ -67,7 +71,7 @@ def test_no_file_has_two_makers_and_every_dependency_has_one():
 
 
 def test_the_flow_names_every_stage_in_an_order_that_the_graph_allows():
-    source = ast.parse(inspect.getsource(release_flow.fn).lstrip())
+    source = ast.parse(inspect.getsource(data_stages) + inspect.getsource(release_flow.fn).lstrip())
     named = {node.value for node in ast.walk(source) if isinstance(node, ast.Constant)} & set(GRAPH)
     assert named == set(GRAPH)
     order = ["synth", "dataset", "train", "export", "quantize", "evaluate", "bench", "gate", "bundle"]
@@ -91,4 +95,5 @@ def test_a_stage_function_reads_only_declared_parameters(stage):
             continue
         key = text.removeprefix("params.")
         section = key.split(".")[0]
+        section = {"model": "presets", "train": "presets"}.get(section, section)  # those of the chosen preset
         assert any(d in (key, section) or d.startswith(f"{section}.") for d in declared), f"{stage}: {key}"

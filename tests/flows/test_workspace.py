@@ -31,10 +31,20 @@ def test_the_dataset_is_set_and_comments_are_kept(tmp_path):
 def test_given_parameters_replace_those_of_the_workspace(tmp_path):
     workspace = open_workspace(tmp_path / "ws")
     values = yaml.safe_load(workspace.params_file.read_text())
-    values["train"]["epochs"] = 2
+    values["presets"]["fast"]["train"]["epochs"] = 2
     given = tmp_path / "mine.yaml"
     given.write_text(yaml.safe_dump(values))
     assert open_workspace(tmp_path / "ws", params=given).params().train.epochs == 2
+
+
+def test_a_preset_is_chosen_and_an_unknown_one_leaves_the_workspace_untouched(tmp_path):
+    workspace = open_workspace(tmp_path / "ws", preset="accurate")
+    params = workspace.params()
+    assert params.model == params.presets["accurate"].model
+    assert "# which of the presets is trained" in workspace.params_file.read_text()
+    with pytest.raises(ParamsError, match=r"no preset 'huge' in params\.yaml, it has fast, accurate"):
+        open_workspace(tmp_path / "other", preset="huge")
+    assert not (tmp_path / "other").exists()
 
 
 def test_wrong_parameters_leave_the_workspace_untouched(tmp_path):

@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from scored_scenes import nothing, pycocotools_ap, scene
 from shelfgap_edge.postprocess import Detections
 from shelfgap_training.metrics import Truth, at_threshold, average_precision, best_f1_threshold, match_class
-
-
-def scene(rng, images=12, classes=2):
-    truths, found = [], []
-    for _ in range(images):
-        count = int(rng.integers(0, 6))
-        corner = rng.uniform(0, 200, (count, 2))
-        boxes = np.concatenate([corner, corner + rng.uniform(10, 80, (count, 2))], 1).astype(np.float32)
-        ids = rng.integers(0, classes, count)
-        truths.append(Truth(boxes, ids.astype(np.int64)))
-        moved = boxes + rng.normal(0, 5, boxes.shape)
-        extra = rng.uniform(0, 200, (int(rng.integers(0, 4)), 2))
-        noise = np.concatenate([extra, extra + 40], 1)
-        all_boxes = np.concatenate([moved, noise]).astype(np.float32).reshape(-1, 4)
-        all_ids = np.concatenate([ids, rng.integers(0, classes, len(noise))]).astype(np.int64)
-        scores = rng.permutation(1000)[: len(all_boxes)].astype(np.float32) / 1000
-        found.append(Detections(all_boxes, scores, all_ids))
-    return truths, found
-
-
-def pycocotools_ap(truths, found, classes):
-    coco = COCO()
-    rows = [(i, box, c) for i, t in enumerate(truths, 1) for box, c in zip(t.boxes_xyxy, t.class_ids, strict=True)]
-    coco.dataset = {
-        "images": [{"id": i} for i in range(1, len(truths) + 1)],
-        "categories": [{"id": c} for c in range(classes)],
-        "annotations": [
-            {
-                "id": k,
-                "image_id": i,
-                "category_id": int(c),
-                "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]],
-                "area": float((b[2] - b[0]) * (b[3] - b[1])),
-                "iscrowd": 0,
-            }
-            for k, (i, b, c) in enumerate(rows, 1)
-        ],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-        results = [
-            {
-                "image_id": i,
-                "category_id": int(c),
-                "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]],
-                "score": float(s),
-            }
-            for i, d in enumerate(found, 1)
-            for b, s, c in zip(d.boxes_xyxy.astype(float), d.scores, d.class_ids, strict=True)
-        ]
-        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats[1], evaluation.stats[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -81,17 +23,13 @@ def test_average_precision_is_that_of_pycocotools(seed):
 def test_perfect_nothing_found_and_nothing_labelled():
     truths, _ = scene(np.random.default_rng(1))
     perfect = [Detections(t.boxes_xyxy, np.ones(len(t.class_ids), np.float32), t.class_ids) for t in truths]
-    nothing = [Detections(*_none()) for _ in truths]
+    blank = [nothing() for _ in truths]
     assert average_precision(truths, perfect, 2).ap50_95 == pytest.approx(1)
-    assert average_precision(truths, nothing, 2).ap50 == 0
+    assert average_precision(truths, blank, 2).ap50 == 0
     unlabelled = [Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for _ in truths]
     assert math.isnan(average_precision(unlabelled, perfect, 2).ap50)
     with pytest.raises(ValueError, match="got 12 truths and 0 detections"):
         average_precision(truths, [], 2)
-
-
-def _none():
-    return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 
 def test_of_two_boxes_on_one_gap_only_the_surer_is_a_hit():
@@ -117,4 +55,4 @@ def test_no_threshold_gives_a_better_f1_than_the_chosen(seed):
 
 def test_without_a_hit_the_threshold_is_the_fallback():
     truth = Truth(np.array([[0, 0, 10, 10]], np.float32), np.array([0]))
-    assert best_f1_threshold(match_class([truth], [Detections(*_none())], 0), fallback=0.4) == 0.4
+    assert best_f1_threshold(match_class([truth], [nothing()], 0), fallback=0.4) == 0.4

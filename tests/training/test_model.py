@@ -6,12 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shelfgap_training.assignment import assign, cell_centres
 from shelfgap_training.decode import decode
-from shelfgap_training.losses import build_targets, detection_losses, generalised_iou
+from shelfgap_training.losses import detection_losses, generalised_iou, to_boxes
 from shelfgap_training.model import STRIDE, GapDetector, RawOutput, RepBlock, count_macs
 from shelfgap_training.params import LossParams
-from small_network import MODEL
+from small_network import ASSIGNMENT, MODEL
 from torch import nn
+
+LABELLED = torch.tensor([[True]])
+LOSS = LossParams(assignment=ASSIGNMENT, box_weight=1.0)
 
 
 def stirred(module: nn.Module) -> nn.Module:
@@ -62,7 +66,8 @@ def test_macs_are_counted_as_by_hand():
     expected += cells[8] * (9 * 8 * 16 + 9 * 16 * 16)  # stage 8
     expected += cells[16] * 9 * 16 * 16 + cells[32] * 9 * 16 * 16
     expected += sum(cells[s] * 16 * 16 for s in (8, 16, 32))  # laterals
-    expected += (cells[16] + 2 * cells[8]) * 9 * 16 * 16 + cells[8] * 16 * 5  # smooth, head
+    expected += (cells[16] + cells[8]) * 9 * 16 * 16  # smooth
+    expected += cells[8] * (9 * 16 * 24 + 24 * 5)  # head
     assert count_macs(model) == expected
 
 
@@ -74,16 +79,23 @@ boxes = st.lists(
 )
 
 
+def exact(truth: torch.Tensor) -> torch.Tensor:
+    """Return distances (1, 4, 12, 16) with which each cell says the box whose centre is nearest."""
+    xs, ys = cell_centres(12, 16)
+    centres = (truth[:, :2] + truth[:, 2:]) / 2
+    nearest = ((xs[None] - centres[:, 0, None, None]) ** 2 + (ys[None] - centres[:, 1, None, None]) ** 2).argmin(0)
+    x1, y1, x2, y2 = truth[nearest].unbind(-1)
+    return torch.stack([xs - x1, ys - y1, x2 - xs, y2 - ys])[None]
+
+
 @settings(deadline=None)
 @given(boxes)
-def test_targets_decode_to_the_boxes_that_were_drawn(drawn):
-    """A perfect network says exactly the targets: decoding them must give the labelled boxes back."""
+def test_peaks_decode_to_the_boxes_that_were_drawn(drawn):
     truth = torch.tensor([[32 * c + 1, 24 * r + 1, 32 * c + 1 + w, 24 * r + 1 + h] for c, r, w, h in drawn]).float()
-    targets = build_targets([truth], [torch.zeros(len(truth), dtype=torch.long)], 1, (96, 128), 0.54)
-    centres = (torch.stack(torch.meshgrid(torch.arange(16), torch.arange(12), indexing="xy")) + 0.5) * STRIDE
-    near, far = targets.boxes_xyxy[0, :2], targets.boxes_xyxy[0, 2:]
-    ltrb = torch.cat([centres - near, far - centres])[None]
-    decoded = decode(RawOutput(torch.logit(targets.heatmap, eps=1e-6), ltrb), 20)
+    logits = torch.full((1, 1, 12, 16), -12.0)
+    for x, y in ((truth[:, :2] + truth[:, 2:]) / 2 / STRIDE).long():
+        logits[0, 0, y, x] = 6.0
+    decoded = decode(RawOutput(logits, exact(truth)), 20)
     kept = decoded.scores[0] > 0.99
     found = decoded.boxes_xyxy_norm[0][kept] * torch.tensor([128, 96, 128, 96])
     assert len(found) == len(truth)
@@ -94,22 +106,48 @@ def test_targets_decode_to_the_boxes_that_were_drawn(drawn):
     torch.testing.assert_close(order(found), order(truth), atol=1e-3, rtol=0)
 
 
+def test_the_cells_around_a_peak_vote_for_its_box_class_by_class():
+    logits = torch.full((1, 2, 12, 16), -12.0)
+    logits[0, 0, 5, 5], logits[0, 0, 5, 6] = 2.0, 1.99
+    logits[0, 1, 5, 6] = 1.0
+    ltrb = torch.full((1, 4, 12, 16), 10.0)
+    ltrb[0, :, 5, 6] = torch.tensor([18.0, 14.0, 2.0, 6.0])  # x 34 to 54, y 30 to 50
+    first, second = decode(RawOutput(logits, ltrb), 5).boxes_xyxy_norm[0, :2] * torch.tensor([128, 96, 128, 96])
+    one, other = torch.tensor([34.0, 34, 54, 54]), torch.tensor([34.0, 30, 54, 50])
+    weights = torch.tensor([2.0, 1.99]).sigmoid() ** 4
+    torch.testing.assert_close(first, (weights[0] * one + weights[1] * other) / weights.sum(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(second, other, atol=1e-3, rtol=0)
+
+
 def test_losses_fall_to_nothing_at_the_targets_and_stay_finite_without_boxes():
-    params = LossParams(gaussian_alpha=0.54, box_weight=1.0)
-    truth = torch.tensor([[20.0, 20, 60, 52]])
-    targets = build_targets([truth], [torch.zeros(1, dtype=torch.long)], 1, (96, 128), 0.54)
-    centres = (torch.stack(torch.meshgrid(torch.arange(16), torch.arange(12), indexing="xy")) + 0.5) * STRIDE
-    right = torch.cat([centres - truth[0, :2, None, None], truth[0, 2:, None, None] - centres])[None]
-    peak = torch.where(targets.heatmap == 1, 12.0, -12.0)
-    wrong = torch.full_like(right, 4.0)
-    good = detection_losses(RawOutput(peak, right), targets, params)
-    bad = detection_losses(RawOutput(-peak, wrong), targets, params)
+    truth, ids = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
+    ltrb = exact(truth[0])
+    targets = assign(torch.full((1, 1, 12, 16), 0.5), to_boxes(ltrb), truth, ids, LOSS.assignment)
+    right = RawOutput(torch.where(targets.scores > 0.99, 12.0, -12.0), ltrb)
+    wrong = RawOutput(-right.logits, torch.full_like(ltrb, 4.0))
+    good = detection_losses(right, truth, ids, LABELLED, LOSS)
+    bad = detection_losses(wrong, truth, ids, LABELLED, LOSS)
     assert good.box < 1e-4
     assert good.total < 0.01 * bad.total
-    empty = build_targets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], 1, (96, 128), 0.54)
-    loss = detection_losses(RawOutput(peak, wrong), empty, params)
+    loss = detection_losses(wrong, [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], LABELLED, LOSS)
     assert torch.isfinite(loss.total)
     assert loss.box == 0
+
+
+def test_a_class_that_nobody_looked_for_teaches_nothing_and_the_others_as_before():
+    truth, ids = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 12, 16, requires_grad=True)
+    raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
+
+    def gradient(labelled):
+        loss = detection_losses(raw, truth, ids, torch.tensor([labelled]), LOSS).total
+        return torch.autograd.grad(loss, logits)[0]
+
+    masked, whole = gradient([True, False]), gradient([True, True])
+    assert not masked[:, 1].any()
+    assert whole[:, 1].any()
+    torch.testing.assert_close(masked[:, 0], whole[:, 0])
 
 
 def test_generalised_iou_by_hand():

@@ -9,6 +9,7 @@ import torch
 from shelfgap_datasets.schema import DatasetError
 from shelfgap_training.checkpoint import CheckpointError, TrainedDetector, load_detector, save_detector
 from shelfgap_training.module import DetectorModule
+from shelfgap_training.params import ImitationParams
 from shelfgap_training.train import TrainingInterruptedError, train
 from small_network import MODEL, TRAIN, dark_patches
 
@@ -31,9 +32,11 @@ def test_it_learns_to_find_dark_patches(trained):
     assert trained.val_ap50 > 0.6
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
+@pytest.mark.parametrize("imitated", [0, 2])
+def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, imitated):
     root, dataset = data
-    whole = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "whole", workers=0)
+    recipe = TRAIN.model_copy(update={"imitation": ImitationParams(epochs=imitated, size_px=64)})
+    whole = train(root, dataset, MODEL, recipe, scratch=tmp_path / "whole", workers=0)
     batches = 0
 
     def stop_in_the_second_epoch():
@@ -41,9 +44,10 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path):
         batches += 1
         return batches == 5  # three batches an epoch
 
-    with pytest.raises(TrainingInterruptedError, match="stopped after epoch 1 of 3; run the same command to go on"):
-        train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", should_stop=stop_in_the_second_epoch, workers=0)
-    resumed = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "cut", workers=0)
+    message = f"stopped after epoch 1 of {3 + imitated}; run the same command to go on"
+    with pytest.raises(TrainingInterruptedError, match=message):
+        train(root, dataset, MODEL, recipe, scratch=tmp_path / "cut", should_stop=stop_in_the_second_epoch, workers=0)
+    resumed = train(root, dataset, MODEL, recipe, scratch=tmp_path / "cut", workers=0)
     assert resumed.resumed_from_epoch == 1
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
@@ -71,10 +75,10 @@ def test_it_starts_from_the_weights_of_another_training(data, trained, tmp_path)
 def test_of_the_classes_those_that_both_know_are_taken_over(trained):
     model, names = trained.model, trained.dataset.detector_classes
     wider = DetectorModule(MODEL, TRAIN, len(names) + 1, total_steps=3)
-    before = wider.model.heatmap.weight[0].clone()
+    before = wider.model.score.weight[0].clone()
     wider.start_from(("product", *names), TrainedDetector(model, names, "", None))
-    torch.testing.assert_close(wider.model.heatmap.weight[0], before)
-    torch.testing.assert_close(wider.model.heatmap.weight[1:], model.heatmap.weight)
+    torch.testing.assert_close(wider.model.score.weight[0], before)
+    torch.testing.assert_close(wider.model.score.weight[1:], model.score.weight)
 
 
 @pytest.mark.parametrize("missing", ["train", "val"])

@@ -1,107 +1,161 @@
-"""Intervals by the bootstrap: how sure a difference in average precision is, when images of one scene go together."""
+"""Intervals by the bootstrap: how sure a figure, or a difference of two, is when images of one scene go together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_edge.postprocess import Detections
+from shelfgap_datasets.schema import ImageRecord
 
-from shelfgap_training.metrics import MATCH_IOU, Truth, match_class
+from shelfgap_training.figures import FIGURES, ClassMatches, Values, Weights, class_matches, mean_ap50
 
-_RECALLS = np.linspace(0, 1, 101)
+__all__ = ["ClassMatches", "Interval", "bootstrap", "class_matches", "clusters_of", "mean_ap50", "paired_difference"]
+
+_IMAGES_AT_ONCE = 20_000  # weighted images held in memory at a time
 
 
 class Interval(NamedTuple):
-    """A figure and the bounds of its confidence interval."""
+    """A figure and the bounds of its confidence interval; NaN where nothing defines them."""
 
     value: float
     low: float
     high: float
 
-
-@dataclass(frozen=True)
-class ClassMatches:
-    """All detections of one class, best score first, with their images; and the labelled boxes of each image."""
-
-    is_hit: NDArray[np.bool_]  # (M,)
-    image: NDArray[np.int64]  # (M,)
-    boxes: NDArray[np.int64]  # (I,)
-
-    def ap50(self, weights: NDArray[np.int64]) -> float:
-        """Return the average precision at IoU 0.5 when image i counts `weights[i]` times; NaN without a box.
-
-        Source: COCO evaluation, 101 recall levels (https://cocodataset.org/#detection-eval).
-        """
-        boxes = int((self.boxes * weights).sum())
-        if not boxes:
-            return float("nan")
-        counted = weights[self.image]
-        hits, found = np.cumsum(self.is_hit * counted), np.cumsum(counted)
-        precision = hits / np.maximum(found, 1)
-        envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        at = np.searchsorted(hits / boxes, _RECALLS, side="left")
-        return float(np.where(at < len(envelope), np.append(envelope, 0.0)[np.minimum(at, len(envelope))], 0).mean())
+    def to_dict(self) -> dict[str, float | None]:
+        """Return `value`, `low` and `high` for JSON, to six digits, null where undefined."""
+        return {name: round(x, 6) if math.isfinite(x) else None for name, x in self._asdict().items()}
 
 
-def class_matches(truths: Sequence[Truth], detections: Sequence[Detections], num_classes: int) -> list[ClassMatches]:
-    """Match detections to boxes, class by class, as `metrics.match_class` does."""
-    tables = []
-    for class_id in range(num_classes):
-        parts = [match_class([t], [d], class_id, MATCH_IOU) for t, d in zip(truths, detections, strict=True)]
-        scores = np.concatenate([part.scores for part in parts])
-        image = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
-        order = np.argsort(-scores, kind="stable")
-        hits = np.concatenate([part.is_hit for part in parts])
-        tables.append(ClassMatches(hits[order], image[order], np.array([part.boxes for part in parts])))
-    return tables
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
-def mean_ap50(tables: Sequence[ClassMatches], weights: NDArray[np.int64]) -> float:
-    """Return AP50, the mean over the classes that have boxes; NaN when none has."""
-    values = [value for table in tables if not np.isnan(value := table.ap50(weights))]
-    return float(np.mean(values)) if values else float("nan")
+def clusters_of(records: Sequence[ImageRecord]) -> list[str]:
+    """Return what is drawn as a whole: the group of each image, else its file name."""
+    return [record.group or record.file_name for record in records]
+
+
+def bootstrap(
+    figures: Callable[[Weights], NDArray[np.float64]],
+    clusters: Sequence[str] | NDArray[np.str_],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> list[Interval]:
+    """Return figures with percentile intervals from draws of whole clusters with replacement.
+
+    On simulated test sets of 50 scenes, intervals of 0.95 held the truth in 91 to 95 of 100, those of AP50-95 in 88 and
+    of recall at 0.9 precision in 85: with few scenes read these two as a little too narrow. Bias correction (BC) moved
+    the former by +2 and the latter by -5, and is left out.
+
+    Args:
+        figures: weights (B, I) of I images, how often each counts -> F figures, float64 (F, B).
+        clusters: name of the scene or store of each image.
+        resamples: draws; 0 leaves the bounds undefined, and so does a single cluster.
+        confidence: of the interval, 0 to 1.
+        seed: of the draws.
+
+    Returns:
+        F intervals. A draw in which a figure is undefined is left out of its interval.
+
+    Source: Efron, Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13 and 8 (clusters).
+    """
+    values = figures(np.ones((1, len(clusters)), np.int64))[:, 0]
+    drawn = [figures(weights) for weights in _draws(clusters, resamples, seed)]
+    if not drawn:
+        return [Interval(float(value), np.nan, np.nan) for value in values]
+    return [
+        Interval(float(value), *_bounds(row, confidence))
+        for value, row in zip(values, np.concatenate(drawn, axis=1), strict=True)
+    ]
 
 
 def paired_difference(
     candidate: Sequence[Sequence[ClassMatches]],
     reference: Sequence[Sequence[ClassMatches]],
-    clusters: Sequence[str],
+    clusters: Sequence[str] | Sequence[Sequence[str]],
     *,
+    figure: str = "ap50",
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Return AP50 of the candidate minus that of the reference, with a percentile interval.
+    """Return a figure of the candidate minus that of the reference, with its interval.
 
-    Both are scored on the same images; whole clusters are drawn with replacement, the same for both.
+    Both are scored on the same images; whole clusters are drawn with replacement, the same for both. The figure of
+    several runs is the mean of theirs, each on its own images.
 
     Args:
-        candidate: runs of one recipe (one, or a run a seed, whose mean counts), each a table a class.
+        candidate: runs of one recipe, each a table a class: one, or a run a seed, a fold, or both.
         reference: runs of the other.
-        clusters: name of the scene or store of each image.
+        clusters: name of the scene or store of each image, when all runs have the same images; else such a list for
+            each run, in an order that holds for candidate and reference. A cluster that stands in several lists is
+            drawn for all of them at once.
+        figure: one of `figures.FIGURES`.
         resamples: draws.
         confidence: of the interval, 0 to 1.
         seed: of the draws.
 
-    Source: Efron, Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13 and 8 (clusters).
+    Raises:
+        ValueError: an unknown figure, or lists of clusters that do not fit the runs.
+
+    Source: see `bootstrap`.
     """
-    _, cluster_of = np.unique(np.array(clusters), return_inverse=True)
-    count = int(cluster_of.max()) + 1
+    if figure not in FIGURES:
+        raise ValueError(f"no figure {figure!r}; there are {', '.join(FIGURES)}")
+    if all(isinstance(name, str) for name in clusters):
+        pooled = [str(name) for name in clusters]
+        ours, theirs = [slice(None)] * len(candidate), [slice(None)] * len(reference)
+    else:
+        if not len(candidate) == len(reference) == len(clusters):
+            raise ValueError(
+                f"got {len(candidate)} candidate and {len(reference)} reference runs "
+                f"with {len(clusters)} lists of clusters; each fold needs one of each"
+            )
+        pooled = list(chain.from_iterable(clusters))
+        ends = list(accumulate(map(len, clusters)))
+        ours = theirs = [slice(end - len(names), end) for names, end in zip(clusters, ends, strict=True)]
+    for runs, places in ((candidate, ours), (reference, theirs)):
+        _require_images(runs, places, len(pooled))
+
+    def mean(runs: Sequence[Sequence[ClassMatches]], places: Sequence[slice], weights: Weights) -> Values:
+        values = [FIGURES[figure](run, weights[:, place]) for run, place in zip(runs, places, strict=True)]
+        return np.asarray(np.mean(values, axis=0))
+
+    def difference(weights: Weights) -> NDArray[np.float64]:
+        return (mean(candidate, ours, weights) - mean(reference, theirs, weights))[None]
+
+    return bootstrap(difference, pooled, resamples=resamples, confidence=confidence, seed=seed)[0]
+
+
+def _draws(clusters: Sequence[str] | NDArray[np.str_], resamples: int, seed: int) -> Iterator[Weights]:
+    """Yield weights (B, I) of the images, `resamples` rows in all; nothing for a single cluster."""
+    names, cluster_of = np.unique(np.array(clusters), return_inverse=True)
+    count = len(names)
+    if count < 2:
+        return
     rng = np.random.default_rng(seed)
-    once = np.ones(len(clusters), np.int64)
+    at_once = max(1, _IMAGES_AT_ONCE // len(clusters))
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        yield rng.multinomial(count, np.full(count, 1 / count), rows)[:, cluster_of]
 
-    def difference(weights: NDArray[np.int64]) -> float:
-        ours, theirs = (np.mean([mean_ap50(run, weights) for run in runs]) for runs in (candidate, reference))
-        return float(ours - theirs)
 
-    value = difference(once)
-    drawn = []
-    for _ in range(resamples):
-        weights = np.bincount(rng.integers(0, count, count), minlength=count)[cluster_of]
-        drawn.append(difference(weights))
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high))
+def _bounds(drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _require_images(runs: Sequence[Sequence[ClassMatches]], places: Sequence[slice], images: int) -> None:
+    for run, place in zip(runs, places, strict=True):
+        wanted = len(range(images)[place])
+        for table in run:
+            if len(table.boxes) != wanted:
+                raise ValueError(f"a run has {len(table.boxes)} images, its list of clusters has {wanted}")

@@ -13,7 +13,7 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.model import GapDetector
 from shelfgap_training.params import ModelParams
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(ShelfgapError):
@@ -58,7 +58,7 @@ def start_from(model: GapDetector, classes: tuple[str, ...], trained: TrainedDet
     if trained.model.params.model_dump() != model.params.model_dump():
         raise CheckpointError("the initial weights are of another network; take the same model section in params.yaml")
     weights = dict(trained.model.state_dict())
-    for name in ("heatmap.weight", "heatmap.bias"):
+    for name in ("score.weight", "score.bias"):
         mine = model.state_dict()[name].clone()
         for row, class_name in enumerate(classes):
             if class_name in trained.classes:

@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_edge.geometry import iou_matrix
 from shelfgap_edge.postprocess import Detections
 
-MATCH_IOU = 0.5
-"""Overlap from which a detection finds a box, for precision, recall and F1."""
+from shelfgap_training.matching import MATCH_IOU, match_boxes, overlaps
 
 
 class Truth(NamedTuple):
@@ -94,13 +92,8 @@ def match_class(
         order = np.argsort(-found.scores[mine], kind="stable")
         boxes += len(true_boxes)
         scores.append(found.scores[mine][order])
-        overlap = iou_matrix(found.boxes_xyxy[mine][order], true_boxes)
-        hit = np.zeros(len(order), np.bool_)
-        for row in range(len(order)):
-            if len(true_boxes) and overlap[row].max() >= iou_threshold:
-                hit[row] = True
-                overlap[:, int(overlap[row].argmax())] = -1.0
-        hits.append(hit)
+        overlap = overlaps(found.boxes_xyxy[mine][order], true_boxes)
+        hits.append(match_boxes(overlap, np.array([iou_threshold]))[0] >= 0)
     all_scores = np.concatenate([*scores, np.empty(0, np.float32)])
     all_hits = np.concatenate([*hits, np.empty(0, np.bool_)])
     order = np.argsort(-all_scores, kind="stable")

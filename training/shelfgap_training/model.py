@@ -1,13 +1,13 @@
 """The gap detector: a plain 3x3 ReLU network on one page.
 
 A 4x4 patchify stem, four stages of re-parameterised 3x3 convolutions (strides 4, 8, 16, 32), a feature pyramid
-with nearest upsampling back to stride 8, and one head: a heatmap of box centres per class and the distances from
-a cell's centre to the four sides of its box. Everything but the head's last layers is a dense 3x3 or 1x1
-convolution with ReLU, the shape that INT8 kernels run closest to the peak of a processor.
+with nearest upsampling back to stride 8, and a head: for each cell a score per class, how well its box covers an
+object of that class, and the distances from the cell's centre to the four sides of that box. Everything but the head's
+last layers is a dense 3x3 or 1x1 convolution with ReLU, the shape that INT8 kernels run closest to the peak of a
+processor.
 
 Source: RepVGG (Ding et al. 2021, arXiv:2101.03697) and its online form OREPA (Hu et al. 2022, arXiv:2204.00826)
-for the blocks; CenterNet (Zhou et al. 2019,
-arXiv:1904.07850) and TTFNet (Liu et al. 2020, arXiv:1909.00700) for the head.
+for the blocks; FCOS (Tian et al. 2019, arXiv:1904.01355) for the heads.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from shelfgap_training.params import ModelParams
 
 STRIDE = 8
-_PRIOR = 0.01  # score of every cell before training: few cells are centres
+_PRIOR = 0.01  # score of every cell before training: few cells answer for a box
 
 
 class RawOutput(NamedTuple):
     """What the network says of each cell of a (H/8, W/8) grid."""
 
-    heatmap_logits: Tensor  # (B, C, H/8, W/8)
+    logits: Tensor  # (B, C, H/8, W/8), of the scores
     ltrb: Tensor  # (B, 4, H/8, W/8): left, top, right, bottom from the cell's centre, pixels, positive
 
 
@@ -90,11 +90,11 @@ class ConvBlock(nn.Module):
 
 
 class GapDetector(nn.Module):
-    """Pixels in, heatmap and box distances out.
+    """Pixels in, scores and box distances out.
 
     Args:
         params: widths, depths, input size.
-        num_classes: channels of the heatmap.
+        num_classes: channels of the scores.
     """
 
     def __init__(self, params: ModelParams, num_classes: int) -> None:
@@ -119,11 +119,11 @@ class GapDetector(nn.Module):
         self.lateral32 = ConvBlock(c32, width, 1)
         self.smooth16 = RepBlock(width, width)
         self.smooth8 = RepBlock(width, width)
-        self.head = RepBlock(width, width)
-        self.heatmap = nn.Conv2d(width, num_classes, 1)
-        self.box = nn.Conv2d(width, 4, 1)
-        nn.init.constant_(self.heatmap.bias, -math.log((1 - _PRIOR) / _PRIOR))  # type: ignore[arg-type]
-        nn.init.normal_(self.heatmap.weight, std=0.01)
+        self.head = RepBlock(width, params.head_channels)
+        self.score = nn.Conv2d(params.head_channels, num_classes, 1)
+        self.box = nn.Conv2d(params.head_channels, 4, 1)
+        nn.init.constant_(self.score.bias, -math.log((1 - _PRIOR) / _PRIOR))  # type: ignore[arg-type]
+        nn.init.normal_(self.score.weight, std=0.01)
         nn.init.normal_(self.box.weight, std=0.01)
         nn.init.constant_(self.box.bias, 1.0)  # type: ignore[arg-type]  # e^1 cells: a typical half box
 
@@ -133,16 +133,20 @@ class GapDetector(nn.Module):
         Args:
             pixels: float (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
         """
+        x8, x16, x32 = self.backbone(pixels)
+        p16 = self.smooth16(self.lateral16(x16) + _double(self.lateral32(x32)))  # (B, n, H/16, W/16)
+        p8 = self.smooth8(self.lateral8(x8) + _double(p16))  # (B, n, H/8, W/8)
+        features = self.head(p8)  # (B, h, H/8, W/8)
+        # exp keeps distances positive; the clamp bounds them to 8 * e^5 = 1187 px and the loss stays finite
+        ltrb = self.box(features).float().clamp(max=5.0).exp() * STRIDE
+        return RawOutput(self.score(features).float(), ltrb)
+
+    def backbone(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the features of pixels (B, 3, H, W) at strides 8, 16 and 32."""
         x4 = self.stage4(self.stem(pixels))  # (B, c4, H/4, W/4)
         x8 = self.stage8(x4)  # (B, c8, H/8, W/8)
         x16 = self.stage16(x8)  # (B, c16, H/16, W/16)
-        x32 = self.stage32(x16)  # (B, c32, H/32, W/32)
-        p16 = self.smooth16(self.lateral16(x16) + _double(self.lateral32(x32)))  # (B, n, H/16, W/16)
-        p8 = self.smooth8(self.lateral8(x8) + _double(p16))  # (B, n, H/8, W/8)
-        features = self.head(p8)
-        # exp keeps distances positive; the clamp bounds them to 8 * e^5 = 1187 px and the loss stays finite
-        ltrb = self.box(features).float().clamp(max=5.0).exp() * STRIDE
-        return RawOutput(self.heatmap(features).float(), ltrb)
+        return x8, x16, self.stage32(x16)  # (B, c32, H/32, W/32)
 
     def fold(self) -> GapDetector:
         """Return a copy in evaluation mode with every block folded into a single convolution."""

@@ -16,7 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shelfgap_training.checkpoint import TrainedDetector, start_from
 from shelfgap_training.decode import decode
-from shelfgap_training.losses import build_targets, detection_losses
+from shelfgap_training.distillation import distillation_losses
+from shelfgap_training.imitation import Imitation
+from shelfgap_training.losses import detection_losses
 from shelfgap_training.metrics import Truth, average_precision
 from shelfgap_training.model import GapDetector
 from shelfgap_training.params import ModelParams, TrainParams
@@ -28,12 +30,20 @@ class DetectorModule(pl.LightningModule):
     Args:
         model_params: the network.
         train_params: the recipe.
-        num_classes: channels of the heatmap.
+        num_classes: channels of the scores.
         total_steps: optimiser steps of the whole training, for the schedule.
+        imitation_steps: the first of them, in which the backbone imitates an ImageNet network.
+        teacher: a detector of the same classes and input size to learn from as well.
     """
 
     def __init__(
-        self, model_params: ModelParams, train_params: TrainParams, num_classes: int, total_steps: int
+        self,
+        model_params: ModelParams,
+        train_params: TrainParams,
+        num_classes: int,
+        total_steps: int,
+        teacher: GapDetector | None = None,
+        imitation_steps: int = 0,
     ) -> None:
         super().__init__()
         self.params = train_params
@@ -43,6 +53,12 @@ class DetectorModule(pl.LightningModule):
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decay = get_ema_multi_avg_fn(train_params.ema_decay)  # type: ignore[no-untyped-call]
         self.ema = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
+        self.ema.requires_grad_(False)  # no gradient, so nothing for processes to exchange
+        self._teacher = [] if teacher is None else [teacher.fold()]  # in a list: no part of what is trained and saved
+        self.imitation_steps = imitation_steps
+        self.imitation = None
+        if imitation_steps:
+            self.imitation = Imitation(model_params.stage_channels[1:], train_params.imitation.size_px)
         self._truths: list[Truth] = []
         self._found: list[Detections] = []
 
@@ -57,26 +73,36 @@ class DetectorModule(pl.LightningModule):
         assert isinstance(model, GapDetector)
         return model.cpu().eval()
 
+    def on_fit_start(self) -> None:
+        """Move those that are learnt from to where the batches are."""
+        if self.imitation is not None:
+            self.imitation.move_example(self.device)
+        for teacher in self._teacher:
+            teacher.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch."""
-        raw = self.model(to_pixels(batch.frames))
-        size = self.model.params.input_size
-        targets = build_targets(
-            [b.cpu() for b in batch.boxes_xyxy],
-            [c.cpu() for c in batch.class_ids],
-            self.num_classes,
-            size,
-            self.params.loss.gaussian_alpha,
-        )
-        targets = type(targets)(*(t.to(self.device) for t in targets))
-        losses = detection_losses(raw, targets, self.params.loss)
+        pixels = to_pixels(batch.frames)
+        if self.imitation is not None and self.global_step < self.imitation_steps:
+            loss: Tensor = self.imitation(self.model.backbone(pixels), pixels)
+            self.log("train/imitation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
+            return loss
+        raw = self.model(pixels)
+        losses = detection_losses(raw, batch.boxes_xyxy, batch.class_ids, batch.labelled, self.params.loss)
         values = {
             "train/loss": losses.total,
-            "train/heatmap_loss": losses.heatmap,
+            "train/score_loss": losses.score,
             "train/box_loss": losses.box,
         }
+        total = losses.total
+        for teacher in self._teacher:
+            with torch.no_grad():
+                said = teacher(pixels)
+            learnt = distillation_losses(raw, said, self.params.loss).total
+            values["train/distillation_loss"] = learnt
+            total = total + self.params.distillation.weight * learnt
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.frames))
-        return losses.total
+        return total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average."""
@@ -92,11 +118,12 @@ class DetectorModule(pl.LightningModule):
         scale = torch.tensor([width, height, width, height], dtype=torch.float32)
         for i, (boxes, ids) in enumerate(zip(batch.boxes_xyxy, batch.class_ids, strict=True)):
             self._truths.append(Truth(boxes.cpu().numpy(), ids.cpu().numpy()))
+            known = batch.labelled[i][decoded.class_ids[i]].cpu()
             self._found.append(
                 Detections(
-                    (decoded.boxes_xyxy_norm[i].float().cpu() * scale).numpy(),
-                    decoded.scores[i].float().cpu().numpy(),
-                    decoded.class_ids[i].cpu().numpy(),
+                    (decoded.boxes_xyxy_norm[i].float().cpu() * scale)[known].numpy(),
+                    decoded.scores[i].float().cpu()[known].numpy(),
+                    decoded.class_ids[i].cpu()[known].numpy(),
                 )
             )
 
@@ -109,20 +136,24 @@ class DetectorModule(pl.LightningModule):
         self._found.clear()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, linear warm-up, cosine decay; no weight decay on biases and norms."""
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        """AdamW, linear warm-up, cosine decay, for imitation and detector each; no weight decay on biases and norms."""
+        trained = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             [
-                {"params": decayed, "weight_decay": self.params.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
+                {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.params.weight_decay},
+                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
             ],
             lr=self.params.learning_rate,
         )
-        warmup = max(1, round(self.params.warmup_epochs * self.total_steps / self.params.epochs))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, warmup, self.total_steps)
-        )
+        detector_steps = self.total_steps - self.imitation_steps
+        warmup = max(1, round(self.params.warmup_epochs * detector_steps / self.params.epochs))
+
+        def factor(step: int) -> float:
+            if step < self.imitation_steps:
+                return learning_rate_factor(step, warmup, self.imitation_steps)
+            return learning_rate_factor(step - self.imitation_steps, warmup, detector_steps)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-from shelfgap_datasets.params import AugmentParams, Section
+from pydantic import AfterValidator, Field
+from shelfgap_datasets.params import AugmentParams, Fraction, Section
 
 
 class ModelParams(Section):
@@ -16,6 +16,7 @@ class ModelParams(Section):
     stage_channels: Annotated[tuple[int, int, int, int], Field()]  # at strides 4, 8, 16, 32
     stage_blocks: tuple[int, int, int, int]
     neck_channels: Annotated[int, Field(ge=8)]
+    head_channels: Annotated[int, Field(ge=8)]
     max_detections: Annotated[int, Field(ge=1, le=1000)]
 
     @property
@@ -24,11 +25,33 @@ class ModelParams(Section):
         return self.input_height, self.input_width
 
 
+class AssignmentParams(Section):
+    """Which cells answer for a box (see `assignment`)."""
+
+    cells_per_box: Annotated[int, Field(ge=1)]
+    score_power: Annotated[float, Field(ge=0)]
+    iou_power: Annotated[float, Field(ge=0)]
+
+
 class LossParams(Section):
     """How boxes become targets, and how the two losses are weighed (see `losses`)."""
 
-    gaussian_alpha: Annotated[float, Field(gt=0, le=1)]
+    assignment: AssignmentParams
     box_weight: Annotated[float, Field(ge=0)]
+
+
+class ImitationParams(Section):
+    """Learning from an ImageNet network before the labels (see `imitation`)."""
+
+    epochs: Annotated[int, Field(ge=0)]  # before those of the detector; none when it starts from other weights
+    size_px: Annotated[int, Field(ge=64, multiple_of=32)]  # side of what the ImageNet network sees
+
+
+class DistillationParams(Section):
+    """A larger detector to learn from, beside the labels (see `distillation`)."""
+
+    teacher: str | None  # a trained detector.pt, below the workspace or absolute; else labels alone
+    weight: Annotated[float, Field(ge=0)]  # of what the teacher says, against 1 for the labels
 
 
 class TrainParams(Section):
@@ -44,4 +67,49 @@ class TrainParams(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     validate_every_epochs: Annotated[int, Field(ge=1)]
     loss: LossParams
+    imitation: ImitationParams
+    distillation: DistillationParams
     augment: AugmentParams
+
+
+class Preset(Section):
+    """A detector that can be released: its network and how it is trained."""
+
+    model: ModelParams
+    train: TrainParams
+
+
+def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    if list(bounds) != sorted(set(bounds)):
+        raise ValueError("must be ascending, each number once")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, ...], AfterValidator(_ascending)]
+
+
+class SliceParams(Section):
+    """Where the slices of an evaluation begin and end (see `slices`)."""
+
+    min_boxes: Annotated[int, Field(ge=1)]  # a slice of fewer is counted and gets no figure
+    area_percent: Bounds  # of a box, of the frame
+    mean_luma: Bounds  # of a picture, 0 to 255
+    sharpness: Bounds  # of a picture, variance of its Laplacian at 320x320
+
+
+class CalibrationParams(Section):
+    """The reliability table (see `calibration`)."""
+
+    bins: Annotated[int, Field(ge=1, le=100)]
+    min_score: Fraction
+
+
+class EvaluationParams(Section):
+    """What an evaluation reports beside the figures (see `evaluate`)."""
+
+    resamples: Annotated[int, Field(ge=1)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: Annotated[int, Field(ge=0)]
+    gallery: Annotated[int, Field(ge=1)]  # worst pictures of the test split
+    slices: SliceParams
+    calibration: CalibrationParams

@@ -41,8 +41,9 @@ class TrainingProgress(pl.Callback):
         """Show what the epoch brought."""
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         metrics = trainer.callback_metrics
-        text = f"loss {float(metrics.get('train/loss', float('nan'))):.3f}"
-        if "val/ap50" in metrics:
+        loss = "train/loss" if "train/loss" in metrics else "train/imitation_loss"
+        text = f"{loss.removeprefix('train/').replace('_', ' ')} {float(metrics[loss]):.3f}"
+        if "val/ap50" in metrics and loss == "train/loss":
             text += f" val AP50 {float(metrics['val/ap50']):.3f}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=text)

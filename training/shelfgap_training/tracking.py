@@ -6,11 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shelfgap_edge.errors import ShelfgapError
 
 logger = logging.getLogger(__name__)
+
+MLFLOW_PARENT_RUN_ID = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
 
 class TrackingError(ShelfgapError):
@@ -31,12 +33,19 @@ class Tracker:
     artifact_root: str | None
     experiment: str
 
-    def open_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def open_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> str:
         """Return the id of a run with these tags: an unfinished one is taken up again, else one is made.
+
+        Args:
+            name: what a new run is called.
+            params: nested values of a new run.
+            tags: what the run is known by.
+            parent: id of the run below which MLflow shows it.
 
         Raises:
             TrackingError: the store cannot be reached.
         """
+        tags = dict(tags) if parent is None else {**tags, MLFLOW_PARENT_RUN_ID: parent}
         try:
             client = self._client()
             experiment = client.get_experiment_by_name(self.experiment)
@@ -50,7 +59,7 @@ class Tracker:
                 run_id = str(unfinished[0].info.run_id)
                 client.update_run(run_id, status="RUNNING")
                 return run_id
-            run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+            run = client.create_run(experiment_id, run_name=name, tags=tags)
             for key, value in _flatten(params).items():
                 client.log_param(run.info.run_id, key, value)
         except Exception as error:
@@ -86,9 +95,21 @@ class Tracker:
         except Exception as error:
             raise TrackingError(f"{self.uri}: MLflow cannot be used ({error})") from error
 
-    def finish(self, run_id: str) -> None:
+    def reopen(self, run_id: str | None) -> bool:
+        """Mark a run as running again; False when there is none of that id."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if run_id is None:
+                return False
+            self._client().update_run(run_id, status="RUNNING")
+        except MlflowException:
+            return False
+        return True
+
+    def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"] = "FINISHED") -> None:
         """Mark a run as finished."""
-        self._client().set_terminated(run_id, "FINISHED")
+        self._client().set_terminated(run_id, status)
 
     def tag(self, run_id: str, key: str) -> str | None:
         """Return a tag of a run, None when the run or the tag does not exist."""

@@ -18,6 +18,7 @@ from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_training.checkpoint import TrainedDetector
+from shelfgap_training.distillation import require_teacher
 from shelfgap_training.model import GapDetector
 from shelfgap_training.module import DetectorModule
 from shelfgap_training.params import ModelParams, TrainParams
@@ -53,9 +54,13 @@ def train(
     *,
     scratch: Path,
     initial: TrainedDetector | None = None,
+    teacher: TrainedDetector | None = None,
     lightning_logger: object = False,
     should_stop: Callable[[], bool] | None = None,
+    on_validation: Callable[[int, float], None] | None = None,
     workers: int | None = None,
+    devices: int | None = None,
+    nodes: int = 1,
 ) -> TrainResult:
     """Train, or go on from the last finished epoch found in `scratch`.
 
@@ -66,23 +71,31 @@ def train(
         train_params: the recipe.
         scratch: folder of the checkpoint; belongs to exactly these parameters and data.
         initial: a detector whose weights to start from.
+        teacher: a detector to learn from beside the labels.
         lightning_logger: a Lightning logger for the curves, or False.
         should_stop: asked after each batch; True ends the training like Ctrl-C.
+        on_validation: told the finished epochs and the AP50 after each validation; what it raises ends the training.
         workers: processes that augment, forked from this one: 0 where other threads already run in it.
             None: one per spare core. The pictures do not depend on it.
+        devices: processes on this machine that train together, one a GPU (or, without one, on the CPU); None: one for
+            each GPU that torch sees, else one.
+        nodes: machines that train together, each started with the same command and torch's variables of the
+            environment (MASTER_ADDR, NODE_RANK); they need the same files.
 
     Raises:
         DatasetError: no training or no validation images.
-        CheckpointError: the initial weights are of another network.
+        CheckpointError: the initial weights are of another network, or the teacher does not fit.
         TrainingInterruptedError: Ctrl-C or `should_stop`; the last finished epoch is kept.
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
     _quieten()
+    imitated = train_params.imitation.epochs if initial is None else 0
+    epochs = imitated + train_params.epochs
     checkpoint = scratch / "last.ckpt"
     resumed_from = 0
     if checkpoint.is_file():
         resumed_from = int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
-        logger.info("resuming after epoch %d of %d (%s)", resumed_from, train_params.epochs, checkpoint)
+        logger.info("resuming after epoch %d of %d (%s)", resumed_from, epochs, checkpoint)
     data = ShelfDataModule(
         dataset_root,
         dataset,
@@ -97,15 +110,24 @@ def train(
         model_params,
         train_params,
         len(dataset.detector_classes),
-        total_steps=train_params.epochs * data.steps_per_epoch(),
+        total_steps=epochs * data.steps_per_epoch(),
+        imitation_steps=imitated * data.steps_per_epoch(),
+        teacher=None if teacher is None else require_teacher(teacher, dataset.detector_classes, model_params),
     )
     if initial is not None:
         module.start_from(dataset.detector_classes, initial)
+    count = devices or max(1, torch.cuda.device_count())
+    together = count * nodes > 1
     trainer = pl.Trainer(
-        max_epochs=train_params.epochs,
+        max_epochs=epochs,
         precision="bf16-mixed",
         accelerator="auto",
-        devices=1,
+        devices=count,
+        num_nodes=nodes,
+        # heads rest while the backbone imitates, and the other way round
+        strategy=f"ddp_find_unused_parameters_{str(imitated > 0).lower()}" if together else "auto",
+        sync_batchnorm=together and torch.cuda.is_available(),  # torch has none for the CPU
+        use_distributed_sampler=False,  # `EpochOrder` divides the batches
         logger=lightning_logger,  # type: ignore[arg-type]
         callbacks=[
             ModelCheckpoint(
@@ -117,6 +139,7 @@ def train(
             ),
             TrainingProgress(),
             _StopWhen(should_stop),
+            _AfterValidation(on_validation),
         ],
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -135,13 +158,18 @@ def train(
         model=module.averaged_model(),
         val_ap50=validated.get("val/ap50", float("nan")),
         val_ap50_95=validated.get("val/ap50_95", float("nan")),
-        epochs=train_params.epochs,
+        epochs=epochs,
         resumed_from_epoch=resumed_from,
         train_images=len(data.train_images),
         val_images=len(data.val_images),
         seconds=time.monotonic() - started,
         device=str(trainer.strategy.root_device),
     )
+
+
+def is_main_process() -> bool:
+    """Say whether this process speaks for those that train together: it tracks, and writes what comes out."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "NODE_RANK", "LOCAL_RANK"))
 
 
 class _StopWhen(pl.Callback):
@@ -153,6 +181,17 @@ class _StopWhen(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
         if self._should_stop is not None and self._should_stop():
             raise TrainingInterruptedError(_interrupted(trainer))
+
+
+class _AfterValidation(pl.Callback):
+    """Tells what a validation found."""
+
+    def __init__(self, on_validation: Callable[[int, float], None] | None) -> None:
+        self._on_validation = on_validation
+
+    def on_validation_end(self, trainer: pl.Trainer, *args: object) -> None:
+        if self._on_validation is not None:
+            self._on_validation(trainer.current_epoch + 1, float(trainer.callback_metrics["val/ap50"]))
 
 
 def _interrupted(trainer: pl.Trainer) -> str:
