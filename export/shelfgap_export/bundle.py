@@ -50,8 +50,13 @@ def make_manifest(
     score_thresholds: Mapping[str, float],
     hashes: Mapping[str, str],
     metrics: Mapping[str, Any],
+    default_precision: str | None = None,
+    device_class: str | None = None,
 ) -> Manifest:
-    """Return the manifest of models (precision -> ONNX file); its version is a hash of their bytes."""
+    """Return the manifest of models (precision -> ONNX file); its version is a hash of their bytes.
+
+    Without a `default_precision` that is INT8, where there is such a model.
+    """
     digest = hashlib.sha256()
     for precision in sorted(models):
         digest.update(models[precision].read_bytes())
@@ -63,10 +68,23 @@ def make_manifest(
         classes=classes,
         input_size=input_size,
         score_thresholds=dict(score_thresholds),
-        default_precision="int8" if "int8" in models else "fp32",
+        default_precision=default_precision or ("int8" if "int8" in models else "fp32"),
         hashes=dict(hashes),
         metrics=dict(metrics),
+        device_class=device_class,
     )
+
+
+def precision_by_latency(latency: Mapping[str, Any]) -> str:
+    """Return "fp32" if a latency report (see `bench.report`) shows INT8 to be no faster, else "int8".
+
+    What counts is the median of the inference alone; too few samples show nothing.
+    """
+    for entry in latency["ratios"]:
+        if (entry["name"], entry["reference"]) == ("int8", "fp32"):
+            ratio = entry["p50"]["inference"]
+            return "fp32" if ratio is not None and ratio >= 1 else "int8"
+    return "int8"
 
 
 def write_bundle(

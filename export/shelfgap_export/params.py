@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 from shelfgap_datasets.params import Fraction, Section
 
+Pixels = Annotated[int, Field(ge=1)]
+
 
 class QuantizeParams(Section):
     """Static INT8 quantization."""
 
     calibration_images: Annotated[int, Field(ge=1)]
     calibration_method: Literal["minmax", "entropy", "percentile"]
-    activation_type: Literal["uint8", "int8"]  # x86: uint8
+    device_class: Literal["x86-vnni", "x86", "arm"]
+    exclude: tuple[str, ...]
+    frame_sizes: tuple[tuple[Pixels, Pixels], ...]  # (height, width)
 
 
 class ParityParams(Section):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -94,7 +96,7 @@ def test_the_precision_must_be_there(tmp_path, write_bundle):
     assert Detector.load(bundle, precision="fp32", threads=2).manifest.default_precision == "fp32"
     with pytest.raises(BundleError, match=r"has no model\.int8\.onnx; it offers fp32"):
         Detector.load(bundle, precision="int8")
-    with pytest.raises(BundleError, match="precision must be int8 or fp32, got 'int4'"):
+    with pytest.raises(BundleError, match="precision must be int8, fp32 or auto, got 'int4'"):
         Detector.load(bundle, precision="int4")
     with pytest.raises(ValueError, match="threads must be 1 or more"):
         Detector.load(bundle, threads=0)
@@ -102,9 +104,24 @@ def test_the_precision_must_be_there(tmp_path, write_bundle):
 
 def test_a_newer_format_is_refused(bundle, reseal):
     path = bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": "1.0"', '"format_version": "2.0"'))
+    path.write_text(path.read_text().replace('"format_version": "1.1"', '"format_version": "2.0"'))
     reseal(bundle)
     with pytest.raises(BundleError, match=r"format_version '2\.0' is not known here"):
+        Detector.load(bundle)
+
+
+def test_a_bundle_of_an_older_minor_format_runs(bundle, reseal, bright_square):
+    path = bundle / "manifest.json"
+    older = json.loads(path.read_text()) | {"format_version": "1.0"}
+    del older["device_class"]
+    path.write_text(json.dumps(older))
+    reseal(bundle)
+    detector = Detector.load(bundle)
+    assert detector.manifest.device_class is None
+    assert len(detector.detect(bright_square())) == 1
+    path.write_text(json.dumps(older | {"device_class": 7}))
+    reseal(bundle)
+    with pytest.raises(BundleError, match="device_class must be a string or null, got 7"):
         Detector.load(bundle)
 
 
@@ -140,7 +157,7 @@ def refused(model, manifest):
 
 def test_a_model_that_is_none_is_refused(a_manifest, tmp_path):
     assert "not a model that onnxruntime" in refused(b"garbage", a_manifest())
-    with pytest.raises(BundleError, match="not a model that onnxruntime"):
+    with pytest.raises(BundleError, match=r"absent\.onnx: the model cannot be read \(No such file or directory\)"):
         Detector(a_manifest(), tmp_path / "absent.onnx")
 
 
@@ -162,7 +179,7 @@ def test_a_model_of_another_signature_is_refused(a_manifest, model):
     floating.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
     floating.graph.node.remove(next(node for node in floating.graph.node if node.op_type == "Cast"))
     floating.graph.node[0].output[0] = "float"
-    assert "got tensor(float)" in refused(floating, a_manifest())
+    assert "got float32 [None, None, 3]" in refused(floating, a_manifest())
 
     lacking = model()
     del lacking.graph.output[1]
@@ -173,7 +190,7 @@ def test_a_model_of_another_signature_is_refused(a_manifest, model):
     typed.graph.node[-1].output[0] = "ids"
     typed.graph.node.append(helper.make_node("Cast", ["ids"], ["class_ids"], to=TensorProto.INT32))
     typed.graph.output.append(helper.make_tensor_value_info("class_ids", TensorProto.INT32, [2]))
-    assert "'class_ids' must be tensor(int64) of rank 1, got tensor(int32)" in refused(typed, a_manifest())
+    assert "'class_ids' must be int64 of rank 1, got tensor(int32)" in refused(typed, a_manifest())
 
 
 def test_a_model_with_outputs_of_unequal_length_is_refused(a_manifest, model, bright_square):

@@ -15,8 +15,8 @@ from typing import Any
 
 from shelfgap_edge.errors import BundleError
 
-FORMAT_VERSION = "1.0"
-"""Version of the bundle format. A device refuses a major version it does not know."""
+FORMAT_VERSION = "1.1"
+"""Version of the bundle format. A device refuses a major version it does not know; 1.1 added `device_class`."""
 
 POSTPROCESS_VERSION = 1
 """Version of the rule that turns model outputs into detections (see `postprocess`)."""
@@ -25,7 +25,11 @@ CLASSES = ("gap", "low", "occluder")
 """All classes, in the order of their ids: nothing left in a facing; front emptied; view blocked."""
 
 PRECISIONS = ("int8", "fp32")
+AUTO = "auto"
+"""In place of a precision: INT8 unless float is faster on the device."""
 MODEL_FILES: Mapping[str, str] = {"int8": "model.int8.onnx", "fp32": "model.fp32.onnx"}
+RUNTIMES = ("onnxruntime", "openvino")
+"""What can run a model, the default first; the others are extras of the distribution."""
 
 # Model signature. Input: one frame, uint8, (height, width, 3), RGB, any size. Outputs, best score first:
 INPUT_NAME = "frame"
@@ -38,6 +42,9 @@ SUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "signature"
 GOLDEN_DIR = "golden"
 GOLDEN_FILE = "golden/expected.json"
+
+
+_ADDED_LATER = {"device_class"}  # keys that an older bundle of this major version lacks
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Manifest:
         hashes: SHA-256 (hex) of the data, the parameters and the code that made the model.
         metrics: the evaluation by precision, as measured before the bundle was written.
         colour_order, resize, normalisation, postprocess_version: fixed in this format version.
+        device_class: processors that the INT8 model was made for ("x86", "arm"); it runs on others too, slower.
+            None in bundles before format 1.1.
     """
 
     format_version: str
@@ -72,6 +81,7 @@ class Manifest:
     resize: str = "stretch"  # bilinear, in the graph; the aspect ratio is not kept
     normalisation: str = "in-graph"  # frames go in as uint8
     postprocess_version: int = POSTPROCESS_VERSION
+    device_class: str | None = None
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON with sorted keys."""
@@ -102,11 +112,11 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
             f"{where}: format_version {version!r} is not known here (expected {known_major}.x); upgrade shelfgap-edge"
         )
     fields = Manifest.__dataclass_fields__
-    missing = sorted(fields.keys() - raw.keys())
+    missing = sorted(fields.keys() - raw.keys() - _ADDED_LATER)
     if missing:
         raise BundleError(f"{where}: missing {', '.join(missing)}")
     # A newer minor version may add keys; they are ignored.
-    values = {name: raw[name] for name in fields}
+    values: dict[str, Any] = {name: raw.get(name) for name in fields}
 
     def expect(condition: bool, key: str, expected: str) -> None:
         if not condition:
@@ -143,6 +153,8 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
     expect(values["default_precision"] in PRECISIONS, "default_precision", " or ".join(PRECISIONS))
     for key in ("hashes", "metrics"):
         expect(isinstance(values[key], dict), key, "an object")
+    device_class = values["device_class"]
+    expect(device_class is None or isinstance(device_class, str), "device_class", "a string or null")
     for key, known in (
         ("colour_order", "RGB"),
         ("resize", "stretch"),

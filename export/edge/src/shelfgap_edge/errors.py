@@ -3,6 +3,7 @@
 ShelfgapError                 a domain failure; its text is one line that a user can act on
 ├── FrameError                a frame that cannot be decoded or has no usable pixels
 ├── BundleError               a bundle that must not be run
+├── MissingRuntimeError       a runtime that was asked for and is not installed
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
 """
@@ -18,3 +19,7 @@ class FrameError(ShelfgapError):
 
 class BundleError(ShelfgapError):
     """A bundle is incomplete, altered, of an unknown version or otherwise not to be run."""
+
+
+class MissingRuntimeError(ShelfgapError):
+    """A runtime was asked for that is not installed here."""

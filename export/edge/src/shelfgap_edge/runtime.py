@@ -8,30 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from shelfgap_edge.bundle import Files, check_sums, read_bundle
-from shelfgap_edge.contract import (
-    INPUT_NAME,
-    MANIFEST_FILE,
-    MODEL_FILES,
-    OUTPUT_BOXES,
-    OUTPUT_CLASSES,
-    OUTPUT_SCORES,
-    PRECISIONS,
-    Manifest,
-    parse_manifest,
-)
+from shelfgap_edge.contract import AUTO, MANIFEST_FILE, MODEL_FILES, PRECISIONS, RUNTIMES, Manifest, parse_manifest
 from shelfgap_edge.errors import BundleError
 from shelfgap_edge.image import DecodedFrame, decode_jpeg, frame_from_array, reduce_frame
 from shelfgap_edge.postprocess import Detections, thresholds_by_class, to_detections
+from shelfgap_edge.precision import PrecisionProbe, probe_precision
+from shelfgap_edge.session import first_line, open_session
 
 Frame = bytes | bytearray | memoryview | NDArray[np.uint8]
 Thresholds = Mapping[str, float] | float | None
-
-_OUTPUTS = {OUTPUT_BOXES: ("tensor(float)", 2), OUTPUT_SCORES: ("tensor(float)", 1)}
-_OUTPUTS[OUTPUT_CLASSES] = ("tensor(int64)", 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +39,37 @@ class Detector:
         manifest: the bundle's manifest.
         model: ONNX bytes, or the path of an ONNX file.
         threads: threads within one operator; operators run one after another.
+        runtime: one of `RUNTIMES`.
+
+    Attributes:
+        manifest, runtime: as given.
+        precision: "int8" or "fp32" of a detector that was loaded from a bundle, else None.
+        probe: what `precision="auto"` measured, else None.
 
     Raises:
         BundleError: the model cannot be loaded, or its inputs and outputs are not those of the contract.
+        MissingRuntimeError: the runtime is not installed.
     """
 
-    def __init__(self, manifest: Manifest, model: bytes | Path, *, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be 1 or more, got {threads}")
+    def __init__(
+        self, manifest: Manifest, model: bytes | Path, *, threads: int = 1, runtime: str = RUNTIMES[0]
+    ) -> None:
         self.manifest = manifest
+        self.runtime = runtime
+        self.precision: str | None = None
+        self.probe: PrecisionProbe | None = None
         self._default_thresholds = thresholds_by_class(manifest.classes, None, manifest.score_thresholds)
-        self._session = _open_session(model, threads)
-        _check_signature(self._session)
+        self._session = open_session(runtime, model if isinstance(model, bytes) else _read_model(model), threads)
 
     @classmethod
     def load(
-        cls, bundle: Path | str, *, precision: str | None = None, threads: int = 1, verify: bool = True
+        cls,
+        bundle: Path | str,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        runtime: str = RUNTIMES[0],
+        verify: bool = True,
     ) -> Detector:
         """Load a detector from a bundle directory or a `.tar` of one.
 
@@ -74,37 +77,57 @@ class Detector:
 
         Args:
             bundle: path of the bundle.
-            precision: "int8" or "fp32"; None for the bundle's default.
+            precision: "int8" or "fp32"; None for the bundle's default; "auto" for INT8 unless float is faster on
+                this device, measured in at most some seconds (see `Detector.probe`).
             threads: threads within one operator.
+            runtime: "onnxruntime", or "openvino" where the extra is installed.
             verify: False skips the checksums (for a bundle that is being built).
 
         Raises:
             BundleError: the bundle is incomplete, altered, of an unknown version or has no such model.
+            MissingRuntimeError: the runtime is not installed.
         """
         path = Path(bundle)
         files = read_bundle(path)
         if verify:
             check_sums(files, str(path))
-        return cls.from_files(files, str(path), precision=precision, threads=threads)
+        return cls.from_files(files, str(path), precision=precision, threads=threads, runtime=runtime)
 
     @classmethod
-    def from_files(cls, files: Files, where: str, *, precision: str | None = None, threads: int = 1) -> Detector:
+    def from_files(
+        cls,
+        files: Files,
+        where: str,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        runtime: str = RUNTIMES[0],
+    ) -> Detector:
         """Load a detector from the files of a bundle in memory, which the caller has verified.
 
         Raises:
             BundleError: no manifest or no such model, or one of them is wrong.
+            MissingRuntimeError: the runtime is not installed.
         """
         manifest = manifest_of(files, where)
         precision = precision or manifest.default_precision
+        if precision == AUTO:
+            offered = precisions_of(files) or (manifest.default_precision,)
+            detectors = [
+                cls.from_files(files, where, precision=name, threads=threads, runtime=runtime) for name in offered
+            ]
+            return _faster(*detectors)
         if precision not in PRECISIONS:
-            raise BundleError(f"{where}: precision must be {' or '.join(PRECISIONS)}, got {precision!r}")
+            raise BundleError(f"{where}: precision must be {', '.join(PRECISIONS)} or {AUTO}, got {precision!r}")
         name = MODEL_FILES[precision]
         if name not in files:
             raise BundleError(f"{where}: has no {name}; it offers {' and '.join(precisions_of(files)) or 'none'}")
         try:
-            return cls(manifest, files[name], threads=threads)
+            detector = cls(manifest, files[name], threads=threads, runtime=runtime)
         except BundleError as error:
             raise BundleError(f"{where}: {name}: {error}") from None
+        detector.precision = precision
+        return detector
 
     def detect(self, frame: Frame, *, score_thresholds: Thresholds = None) -> Detections:
         """Find gaps in one frame.
@@ -147,12 +170,11 @@ class Detector:
     def infer(self, frame: DecodedFrame) -> Candidates:
         """Run the model on the pixels of a frame."""
         try:
-            outputs = self._session.run(list(_OUTPUTS), {INPUT_NAME: frame.pixels})
+            boxes, scores, class_ids = self._session.run(frame.pixels)
         except Exception as error:  # onnxruntime raises its own types, all derived from Exception alone
             raise BundleError(
-                f"the model failed on a frame of shape {frame.pixels.shape}: {_first_line(error)}"
+                f"the model failed on a frame of shape {frame.pixels.shape}: {first_line(error)}"
             ) from None
-        boxes, scores, class_ids = outputs
         if not (boxes.shape == (len(scores), 4) and len(scores) == len(class_ids)):
             raise BundleError(
                 f"the model gave boxes {boxes.shape}, scores {scores.shape}, classes {class_ids.shape}; "
@@ -195,39 +217,21 @@ def precisions_of(files: Files) -> tuple[str, ...]:
     return tuple(precision for precision in PRECISIONS if MODEL_FILES[precision] in files)
 
 
-def _open_session(model: bytes | Path, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_mem_pattern = False  # frames differ in size: a pattern kept for each would only grow
-    options.log_severity_level = 3  # errors; they come as exceptions anyway
+def _read_model(path: Path) -> bytes:
     try:
-        return ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # see infer
-        raise BundleError(f"not a model that onnxruntime {ort.__version__} runs: {_first_line(error)}") from None
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: the model cannot be read ({error.strerror})") from None
 
 
-def _check_signature(session: ort.InferenceSession) -> None:
-    inputs, outputs = session.get_inputs(), {output.name: output for output in session.get_outputs()}
-    if [value.name for value in inputs] != [INPUT_NAME]:
-        raise BundleError(f"the model must have one input {INPUT_NAME!r}, got {[value.name for value in inputs]}")
-    shape = inputs[0].shape
-    any_size = len(shape) == 3 and shape[2] == 3 and not any(isinstance(n, int) for n in shape[:2])
-    if inputs[0].type != "tensor(uint8)" or not any_size:
-        raise BundleError(
-            f"the input {INPUT_NAME!r} must be uint8 (height, width, 3) with free height and width, "
-            f"got {inputs[0].type} {shape}"
-        )
-    for name, (kind, rank) in _OUTPUTS.items():
-        if name not in outputs:
-            raise BundleError(f"the model has no output {name!r}, it has {sorted(outputs)}")
-        output = outputs[name]
-        if output.type != kind or len(output.shape) != rank:
-            raise BundleError(f"the output {name!r} must be {kind} of rank {rank}, got {output.type} {output.shape}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _faster(*detectors: Detector) -> Detector:
+    """Return the only detector, or the one of (int8, fp32) that this device runs faster, with what was measured."""
+    if len(detectors) == 1:
+        return detectors[0]
+    int8, fp32 = detectors
+    noise = np.random.default_rng(0).integers(0, 256, (*int8.manifest.input_size, 3), np.uint8)
+    frame = frame_from_array(noise)
+    probe = probe_precision(lambda: int8.infer(frame), lambda: fp32.infer(frame))
+    chosen = int8 if probe.precision == "int8" else fp32
+    chosen.probe = probe
+    return chosen

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfgap_edge.bundle import check_sums, compute_sums, read_bundle
-from shelfgap_edge.contract import GOLDEN_FILE, SIGNATURE_FILE, Manifest
+from shelfgap_edge.contract import GOLDEN_FILE, RUNTIMES, SIGNATURE_FILE, Manifest
 from shelfgap_edge.errors import BundleError, FrameError
 from shelfgap_edge.golden import GoldenResult, parse_golden, replay
 from shelfgap_edge.runtime import Detector, manifest_of, precisions_of
@@ -24,6 +24,7 @@ class VerifyReport:
     files: int
     precisions: tuple[str, ...]
     golden: tuple[GoldenResult, ...]
+    runtime: str
 
     @property
     def passed(self) -> bool:
@@ -38,6 +39,8 @@ class VerifyReport:
             "version": self.manifest.version,
             "format_version": self.manifest.format_version,
             "passed": self.passed,
+            "runtime": self.runtime,
+            "device_class": self.manifest.device_class,
             "files": self.files,
             "signature": "not checked",
             "precisions": list(self.precisions),
@@ -45,13 +48,14 @@ class VerifyReport:
         }
 
 
-def verify_bundle(bundle: Path, public_key: Path | None = None) -> VerifyReport:
+def verify_bundle(bundle: Path, public_key: Path | None = None, *, runtime: str = RUNTIMES[0]) -> VerifyReport:
     """Verify a bundle: its files against `SHA256SUMS`, then its golden frames through each of its models.
 
     Args:
         bundle: a bundle directory or a `.tar` of one.
         public_key: the key that must have signed it. Signatures are not checked in this version, so giving a
             key always fails rather than pretend.
+        runtime: what shall run the models, see `RUNTIMES`.
 
     Returns:
         A report; `passed` is False when a model is off on a golden frame.
@@ -59,6 +63,7 @@ def verify_bundle(bundle: Path, public_key: Path | None = None) -> VerifyReport:
     Raises:
         BundleError: the bundle must not run: a file missing, altered or extra, an unknown version, a model
             that cannot be loaded or has no golden frame.
+        MissingRuntimeError: the runtime is not installed.
     """
     where = str(bundle)
     files = read_bundle(bundle)
@@ -74,7 +79,7 @@ def verify_bundle(bundle: Path, public_key: Path | None = None) -> VerifyReport:
     precisions = precisions_of(files)
     # Without its default model a bundle cannot be used as it says of itself.
     detectors = {
-        precision: Detector.from_files(files, where, precision=precision)
+        precision: Detector.from_files(files, where, precision=precision, runtime=runtime)
         for precision in dict.fromkeys((manifest.default_precision, *precisions))
     }
     frames = parse_golden(files, where)
@@ -92,4 +97,4 @@ def verify_bundle(bundle: Path, public_key: Path | None = None) -> VerifyReport:
             results.append(replay(frame, files[frame.file], detectors[frame.precision]))
         except FrameError as error:
             raise BundleError(f"{where}: {frame.file}: {error}") from None
-    return VerifyReport(where, manifest, len(files), precisions, tuple(results))
+    return VerifyReport(where, manifest, len(files), precisions, tuple(results), runtime)

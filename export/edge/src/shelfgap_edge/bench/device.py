@@ -13,7 +13,7 @@ _TELLING_FLAGS = (
     *("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8"),
     *("neon", "asimd", "asimddp", "i8mm", "sve", "bf16"),
 )
-_PACKAGES = ("onnxruntime", "numpy", "simplejpeg", "shelfgap-edge")
+_PACKAGES = ("onnxruntime", "openvino", "numpy", "simplejpeg", "shelfgap-edge")
 
 
 def device_facts() -> dict[str, Any]:

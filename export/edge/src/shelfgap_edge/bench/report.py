@@ -25,24 +25,27 @@ def to_report(
     overhead_us: float,
     peak_memory_mb: float | None,
     ratio_stages: Sequence[str] = (TOTAL,),
+    comparisons: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """Return the report as a JSON-ready dict.
 
     Args:
-        timings: one a pipeline; each after the first is compared with the first, as their rounds interleave.
+        timings: one a pipeline, their rounds interleaved.
         subject: what was measured (name, version, frames).
         settings: how (minimums, threads).
         device: see `device.device_facts`.
         overhead_us: see `harness.overhead_us`.
         peak_memory_mb: of the process, all pipelines together.
         ratio_stages: stages to compare.
+        comparisons: index of a timing and of its reference; None compares each after the first with the first.
 
     Returns:
         Keys `schema`, `created_at`, `subject`, `settings`, `device`, `harness_overhead_us`, `peak_memory_mb`,
         `runs` (`name`, `count`, `duration_s`, `warmup_count`, `frames_per_s`, `latency_ms` by stage, and
         `withheld`: why a percentile is null) and `ratios` (`name`, `reference`, `p50` by stage).
     """
-    reference = timings[0]
+    if comparisons is None:
+        comparisons = [(index, 0) for index in range(1, len(timings))]
     return {
         "schema": SCHEMA,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,11 +57,11 @@ def to_report(
         "runs": [_run(timing) for timing in timings],
         "ratios": [
             {
-                "name": timing.name,
-                "reference": reference.name,
-                "p50": {stage: _rounded(ratio(timing, reference, stage)) for stage in ratio_stages},
+                "name": timings[ours].name,
+                "reference": timings[reference].name,
+                "p50": {stage: _rounded(ratio(timings[ours], timings[reference], stage)) for stage in ratio_stages},
             }
-            for timing in timings[1:]
+            for ours, reference in comparisons
         ],
     }
 
@@ -66,22 +69,24 @@ def to_report(
 def to_table(report: Mapping[str, Any]) -> str:
     """Return a report as plain text."""
     device, subject = report["device"], report["subject"]
+    wide = 2 + max(6, *(len(run["name"]) for run in report["runs"]))
     lines = [
         " ".join(f"{key}={value}" for key, value in subject.items()),
         f"{device['cpu_model']} ({' '.join(device['cpu_flags']) or 'no known flags'}), "
         f"{device['cores']} cores, load {device['load_average_1min']}, "
-        f"onnxruntime {device['packages']['onnxruntime']}",
+        + ", ".join(f"{name} {version}" for name, version in device["packages"].items() if version is not None),
         "",
-        f"{'':8}{'stage':<14}" + "".join(f"{head:>10}" for head in ("mean ms", *_PERCENT_KEYS, "max")),
+        f"{'':{wide}}{'stage':<14}" + "".join(f"{head:>10}" for head in ("mean ms", *_PERCENT_KEYS, "max")),
     ]
     withheld: dict[str, str] = {}
     for run in report["runs"]:
         for stage, row in run["latency_ms"].items():
             cells = (row["mean"], *(row[key] for key in _PERCENT_KEYS), row["max"])
             texts = ("-" if cell is None else f"{cell:.3f}" for cell in cells)
-            lines.append(f"{run['name']:<8}{stage:<14}" + "".join(f"{text:>10}" for text in texts))
+            lines.append(f"{run['name']:<{wide}}{stage:<14}" + "".join(f"{text:>10}" for text in texts))
         lines.append(
-            f"{run['name']:<8}{run['count']} frames in {run['duration_s']:.1f} s, {run['frames_per_s']:.1f} a second"
+            f"{run['name']:<{wide}}{run['count']} frames in {run['duration_s']:.1f} s, "
+            f"{run['frames_per_s']:.1f} a second"
         )
         withheld.update(run["withheld"])
     for entry in report["ratios"]:
