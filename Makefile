@@ -31,4 +31,4 @@ lab: setup
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf .venv data models release reports mlflow runs .prefect .scratch .dvc .dvcignore dvc.lock
+	rm -rf .venv data models release reports mlflow runs sweep .prefect .scratch .dvc .dvcignore dvc.lock

@@ -35,9 +35,10 @@ def main() -> None:
         app(prog_name="shelfgap")
     except ShelfgapError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        print("shelfgap: interrupted; run the same command to go on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # what Typer makes of Ctrl-C
+            print("shelfgap: interrupted; run the same command to go on from there", file=sys.stderr)
+        raise
     except OSError as error:  # a full disk, a folder without permission
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
 

@@ -1,14 +1,25 @@
-"""Prefect's temporary server, kept in hand: deaf to Ctrl-C, and gone after a kill."""
+"""Prefect's servers, kept in hand: deaf to Ctrl-C, and gone after a kill."""
 
 from __future__ import annotations
 
+import os
 import signal
-from contextlib import suppress
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import socket
 
+import httpx
 import psutil
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from shelfgap_flows.workspace import WorkspaceError
+
+_START_SECONDS = 120  # Prefect's own 20 are too few where trainings hold all cores
 
 
 def start_server(prefect_home: Path) -> None:
@@ -28,11 +39,57 @@ def start_server(prefect_home: Path) -> None:
     # tell.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        server.start()
+        server.start(timeout=_START_SECONDS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if server.server_process is not None:
         note.write_text(str(server.server_process.pid))
+
+
+@contextmanager
+def lasting_server(prefect_home: Path) -> Iterator[None]:
+    """Keep a server that also starts what is scheduled, unless PREFECT_API_URL names one.
+
+    Args:
+        prefect_home: existing or new folder of its database.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    prefect_home.mkdir(parents=True, exist_ok=True)
+    note = prefect_home / "lasting_server.pid"
+    _end_orphan(note)
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    # its own session: Ctrl-C ends the flows first, which then still have a server to tell
+    server = subprocess.Popen(command, env={**os.environ, "PREFECT_UI_ENABLED": "0"}, start_new_session=True)
+    note.write_text(str(server.pid))
+    try:
+        address = f"http://127.0.0.1:{port}/api"
+        _wait_for(f"{address}/health", server)
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        WorkspaceError: it ended, or does not answer in time.
+    """
+    end = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < end:
+        with suppress(httpx.HTTPError):
+            if httpx.get(address).is_success:
+                return
+        time.sleep(0.2)
+    raise WorkspaceError(f"no answer from the Prefect server at {address}; keep one yourself, as PREFECT_API_URL")
 
 
 def _end_orphan(note: Path) -> None:

@@ -146,16 +146,15 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
 def quantize_stage(workspace: Workspace) -> dict[str, Any]:
     """Quantize to INT8; writes models/model.int8.onnx and reports/quantize.json."""
     import onnx
-    from shelfgap_export.onnx_export import with_front_end
     from shelfgap_export.parity import compare
-    from shelfgap_export.quantize import quantize_core
+    from shelfgap_export.quantize import quantize_model
 
     params = workspace.params()
     exported = _read_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
-    quantized = quantize_core(onnx.load(_model(workspace, CORE_FILE)), frames, params.quantize)
-    model = with_front_end(quantized.model, size)
+    quantized, known_sizes = quantize_model(onnx.load(_model(workspace, CORE_FILE)), frames, params.quantize, size)
+    model = quantized.model
     fp32 = _candidate_detector(workspace, _model(workspace, MODEL_FILES["fp32"]), classes, size)
     int8 = _candidate_detector(workspace, model.SerializeToString(), classes, size)
     parity = compare(
@@ -169,6 +168,7 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
         "int8_convolutions": quantized.int8_convolutions,
         "float_convolutions": quantized.float_convolutions,
         "calibration_images": len(frames),
+        "known_frame_sizes": [list(known) for known in known_sizes],
     }
     _write_json(workspace.reports / "quantize.json", report)
     return report

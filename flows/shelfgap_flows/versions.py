@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from shelfgap_datasets.coco import write_text_atomic
 
+from shelfgap_flows.lock import hold
 from shelfgap_flows.workspace import Workspace, WorkspaceError
-
-logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"v(\d{4,})")
 
@@ -53,15 +49,6 @@ def next_version(workspace: Workspace) -> str:
     return f"v{max(found, default=0) + 1:04d}"
 
 
-@contextmanager
-def only_one(workspace: Workspace) -> Iterator[None]:
+def only_one(workspace: Workspace) -> AbstractContextManager[None]:
     """Hold the workspace for one ingestion at a time; a second waits. A killed process holds nothing."""
-    path = workspace.root / "data" / ".ingest.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("%s: waiting for another ingestion", workspace.root)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return hold(workspace.root / "data" / ".ingest.lock", "another ingestion")

@@ -21,7 +21,9 @@ def patches_bundle(trained, tmp_path_factory) -> Path:
     names = [image.file_name for image in trained.dataset.of_split("train")]
     frames = [load_resized(trained.root / IMAGES_DIR / name, MODEL.input_size) for name in names]
     core = export_core(trained.model)
-    params = QuantizeParams(calibration_images=12, calibration_method="minmax", device_class="x86-vnni", exclude=())
+    params = QuantizeParams(
+        calibration_images=12, calibration_method="minmax", device_class="x86-vnni", exclude=(), frame_sizes=()
+    )
     quantized = quantize_core(core, frames, params).model
     models = {"fp32": folder / "model.fp32.onnx", "int8": folder / "model.int8.onnx"}
     onnx.save(with_float_front_end(core, MODEL.input_size), models["fp32"])

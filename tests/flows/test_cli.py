@@ -72,6 +72,8 @@ def test_the_commands_are_those_that_others_rely_on():
         "predict",
         "quantize",
         "release",
+        "retrain",
+        "sweep",
         "train",
     ]
 

@@ -22,7 +22,7 @@ def test_the_dataset_is_set_and_comments_are_kept(tmp_path):
     text = workspace.params_file.read_text()
     assert workspace.params().dataset.source == str(photographs)
     assert "# decides every assignment" in text
-    edited = text.replace("epochs: ", "epochs: 1")
+    edited = text.replace("salt: shelfgap-1", "salt: mine")
     workspace.params_file.write_text(edited)
     open_workspace(tmp_path / "ws")  # a second time: what the user wrote stays
     assert workspace.params_file.read_text() == edited

@@ -74,7 +74,8 @@ def train(
         teacher: a detector to learn from beside the labels.
         lightning_logger: a Lightning logger for the curves, or False.
         should_stop: asked after each batch; True ends the training like Ctrl-C.
-        on_validation: told the finished epochs and the AP50 after each validation; what it raises ends the training.
+        on_validation: told the finished epochs, those of the imitation aside, and the AP50 after each validation; what
+            it raises ends the training.
         workers: processes that augment, forked from this one: 0 where other threads already run in it.
             None: one per spare core. The pictures do not depend on it.
         devices: processes on this machine that train together, one a GPU (or, without one, on the CPU); None: one for
@@ -89,6 +90,11 @@ def train(
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
     _quieten()
+    cores = os.cpu_count() or 2
+    workers = min(4, max(1, cores - 1)) if workers is None else workers
+    if workers and not torch.cuda.is_available():
+        # threads that share a core with a worker wait for one another: 67 pictures a second on two cores, 82 with one
+        torch.set_num_threads(max(1, cores - workers))
     imitated = train_params.imitation.epochs if initial is None else 0
     epochs = imitated + train_params.epochs
     checkpoint = scratch / "last.ckpt"
@@ -103,7 +109,7 @@ def train(
         batch_size=train_params.batch_size,
         augment=train_params.augment,
         seed=train_params.seed,
-        workers=min(4, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers,
+        workers=workers,
         first_epoch=resumed_from,
     )
     module = DetectorModule(
@@ -139,7 +145,7 @@ def train(
             ),
             TrainingProgress(),
             _StopWhen(should_stop),
-            _AfterValidation(on_validation),
+            _AfterValidation(on_validation, imitated),
         ],
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -184,14 +190,16 @@ class _StopWhen(pl.Callback):
 
 
 class _AfterValidation(pl.Callback):
-    """Tells what a validation found."""
+    """Tells what a validation found, once labels are learned from."""
 
-    def __init__(self, on_validation: Callable[[int, float], None] | None) -> None:
+    def __init__(self, on_validation: Callable[[int, float], None] | None, imitated: int) -> None:
         self._on_validation = on_validation
+        self._imitated = imitated
 
     def on_validation_end(self, trainer: pl.Trainer, *args: object) -> None:
-        if self._on_validation is not None:
-            self._on_validation(trainer.current_epoch + 1, float(trainer.callback_metrics["val/ap50"]))
+        epoch = trainer.current_epoch + 1 - self._imitated
+        if self._on_validation is not None and epoch > 0:
+            self._on_validation(epoch, float(trainer.callback_metrics["val/ap50"]))
 
 
 def _interrupted(trainer: pl.Trainer) -> str:

@@ -1,0 +1,146 @@
+"""The choice of a retraining: real detectors on the same images, intervals, and what the recipe starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from shelfgap_datasets.schema import DatasetError
+from shelfgap_flows.candidates import Champion, Comparison, choose, compare_candidates, find_champion
+from shelfgap_flows.params import load_params
+from shelfgap_flows.retrain import RetrainError, point_at_data, recipe_start, with_start
+from shelfgap_flows.workspace import Workspace
+from shelfgap_training.bootstrap import Interval
+from shelfgap_training.checkpoint import TrainedDetector, save_detector
+from shelfgap_training.model import GapDetector
+from small_network import MODEL
+
+REPOSITORY = Path(__file__).parents[2]
+EVALUATION = load_params(REPOSITORY / "params.yaml").evaluation.model_copy(update={"resamples": 200})
+
+
+@pytest.fixture(scope="module")
+def learned(trained):
+    return TrainedDetector(trained.model, ("gap",), "ab" * 32, None)
+
+
+@pytest.fixture(scope="module")
+def ignorant():
+    torch.manual_seed(0)
+    return TrainedDetector(GapDetector(MODEL, 1).eval(), ("gap",), "", None)
+
+
+def test_who_learned_is_told_from_who_did_not_and_nobody_from_himself(trained, learned, ignorant):
+    detectors = {"champion": learned, "from-scratch": ignorant, "from-champion": learned}
+    comparison = compare_candidates(trained.root, detectors, EVALUATION)
+    assert (comparison.images, comparison.groups) == (4, 4)
+    for figure in comparison.ap50.values():
+        assert figure.low <= figure.value <= figure.high
+    assert comparison.over_champion["from-champion"] == Interval(0, 0, 0)
+    assert comparison.over_champion["from-scratch"].high < 0
+    difference = comparison.ap50["from-champion"].value - comparison.ap50["from-scratch"].value
+    assert comparison.gain.value == pytest.approx(difference)
+    assert comparison.gain.low > 0
+    assert choose(comparison)[0] == "from-champion"
+    assert json.loads(json.dumps(comparison.to_dict()))["minus_champion"]["from-champion"]["value"] == 0
+
+
+def test_a_detector_of_more_classes_is_compared_in_those_that_all_know(trained, learned):
+    torch.manual_seed(0)
+    wider = GapDetector(MODEL, 2).eval()
+    weights = dict(learned.model.state_dict())
+    for name in ("score.weight", "score.bias"):
+        weights[name] = torch.cat([torch.zeros_like(weights[name]) - 9, weights[name]])
+    wider.load_state_dict(weights)
+    detectors = {"champion": learned, "from-scratch": TrainedDetector(wider, ("low", "gap"), "", None)}
+    comparison = compare_candidates(trained.root, detectors, EVALUATION)
+    assert comparison.over_champion["from-scratch"].value == pytest.approx(0, abs=0.02)
+    assert comparison.gain is None
+
+
+def test_a_dataset_without_validation_images_is_refused(trained, learned, tmp_path):
+    shutil.copytree(trained.root, tmp_path / "data")
+    document = json.loads((tmp_path / "data" / "annotations.json").read_text())
+    document["images"] = [image for image in document["images"] if image["split"] != "val"]
+    (tmp_path / "data" / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match="no image to score in this split"):
+        compare_candidates(tmp_path / "data", {"from-scratch": learned}, EVALUATION)
+
+
+@pytest.mark.parametrize(
+    ("gain", "chosen", "reason"),
+    [
+        (None, "from-scratch", "the only candidate"),
+        (
+            Interval(0.02, 0.01, 0.03),
+            "from-champion",
+            r"better than from scratch, by 0\.0200 AP50 \[0\.0100, 0\.0300\]",
+        ),
+        (Interval(-0.02, -0.03, -0.01), "from-scratch", r"weights, by 0\.0200 AP50 \[0\.0100, 0\.0300\]"),
+        (Interval(0.02, -0.01, 0.05), "from-champion", "not to be told apart"),
+        (Interval(-0.02, -0.05, 0.01), "from-champion", "not to be told apart"),
+        (Interval(-0.02, math.nan, math.nan), "from-champion", "not to be told apart"),
+    ],
+)
+def test_from_scratch_is_taken_only_where_it_is_better_beyond_doubt(gain, chosen, reason):
+    figures = {"from-champion": Interval(0.5, 0.4, 0.6), "from-scratch": Interval(0.5, 0.4, 0.6)}
+    name, why = choose(Comparison(10, 10, figures, gain, {}))
+    assert name == chosen
+    assert re.search(reason, why)
+
+
+def test_the_champion_is_the_detector_of_the_bundle_and_no_other(tmp_path, patches_bundle, learned):
+    workspace = Workspace(tmp_path)
+    assert find_champion(workspace) is None
+    shutil.copytree(patches_bundle, workspace.bundle)
+    save_detector(workspace.champion, learned)
+    assert find_champion(workspace).problem_as_start(MODEL).endswith("not hold the weights of the released bundle")
+    manifest = json.loads((workspace.bundle / "manifest.json").read_text())
+    manifest["hashes"] = {"data": "ab" * 32, "detector": hashlib.sha256(workspace.champion.read_bytes()).hexdigest()}
+    (workspace.bundle / "manifest.json").write_text(json.dumps(manifest))
+    champion = find_champion(workspace)
+    assert (champion.version, champion.dataset_sha256) == (manifest["version"], "ab" * 32)
+    assert champion.problem_as_start(MODEL) is None
+    other = MODEL.model_copy(update={"neck_channels": 24})
+    assert champion.problem_as_start(other) == "the champion is of another network than the preset"
+    workspace.champion.write_bytes(b"")
+    assert isinstance(find_champion(workspace), Champion)
+    assert find_champion(workspace).detector is None
+
+
+def a_workspace(root: Path) -> Workspace:
+    shutil.copyfile(REPOSITORY / "params.yaml", root / "params.yaml")
+    return Workspace(root)
+
+
+def test_the_newest_version_is_what_is_trained_on(tmp_path):
+    workspace = a_workspace(tmp_path)
+    assert point_at_data(workspace, None).dataset.source == "data/synthetic"  # nothing was ingested
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "current.json").write_text('{"version": "v0002"}')
+    with pytest.raises(RetrainError, match=r"v0002: not here; get it there with: dvc pull data/versions/v0002\.dvc"):
+        point_at_data(workspace, None)
+    (tmp_path / "data" / "versions" / "v0002").mkdir(parents=True)
+    assert point_at_data(workspace, None).dataset.source == str(tmp_path / "data" / "versions" / "v0002")
+    assert workspace.params().dataset.source == str(tmp_path / "data" / "versions" / "v0002")
+    assert point_at_data(workspace, tmp_path).dataset.source == str(tmp_path)
+
+
+def test_from_scratch_is_what_the_recipe_itself_starts_from(tmp_path):
+    workspace = a_workspace(tmp_path)
+    params = workspace.params()
+    assert recipe_start(workspace, params) is None
+    assert recipe_start(workspace, with_start(params, "pretrained.pt")) == "pretrained.pt"
+    folder = tmp_path / "models" / "champions"
+    folder.mkdir(parents=True)
+    (folder / "recipe_start.json").write_text('"pretrained.pt"')
+    assert recipe_start(workspace, with_start(params, "models/champions/ab.pt")) == "pretrained.pt"
+    changed = with_start(params, "x.pt")
+    assert changed.train.initial_weights == "x.pt"
+    assert with_start(changed, None) == params

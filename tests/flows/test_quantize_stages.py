@@ -1,0 +1,81 @@
+"""The stages around INT8 on a real detector: quantize, its sensitivity, and which model a bundle starts with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import onnx
+import pytest
+import yaml
+from shelfgap_edge.contract import MODEL_FILES, read_manifest
+from shelfgap_edge.verify import verify_bundle
+from shelfgap_export.onnx_export import export_core, with_float_front_end
+from shelfgap_flows import cli_stages, stages
+from shelfgap_flows.params import workspace_params
+from shelfgap_flows.workspace import Workspace
+from small_network import MODEL
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """A workspace as it is after its export."""
+    root = tmp_path_factory.mktemp("exported")
+    workspace = Workspace(root)
+    params = workspace_params(root).model_dump(mode="json")
+    params["quantize"] |= {"calibration_images": 12, "exclude": ["stage8/0"], "frame_sizes": [[144, 192], [96, 129]]}
+    params["evaluation"]["resamples"] = 20
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    shutil.copytree(trained.root, workspace.dataset)
+    for folder in (workspace.models, workspace.reports):
+        folder.mkdir()
+    (workspace.models / "detector.pt").write_bytes(b"only its hash is asked for")
+    core = export_core(trained.model)
+    onnx.save(core, workspace.models / stages.CORE_FILE)
+    onnx.save(with_float_front_end(core, MODEL.input_size), workspace.models / MODEL_FILES["fp32"])
+    report = {"classes": ["gap"], "input_size": MODEL.input_size, "dataset_sha256": "0" * 64}
+    (workspace.reports / "export.json").write_text(json.dumps(report))
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def quantized(exported):
+    return stages.quantize_stage(exported)
+
+
+def test_the_report_says_what_is_int8_and_which_frames_are_known(exported, quantized):
+    assert quantized["float_convolutions"] == 1
+    assert quantized["int8_convolutions"] > 5
+    assert quantized["calibration_images"] == 12
+    assert quantized["known_frame_sizes"] == [[144, 192]]  # 129 columns do not divide evenly
+    assert quantized["parity_fp32_int8"]["detections"] > 0
+    assert json.loads((exported.reports / "quantize.json").read_text()) == quantized
+    assert (exported.models / MODEL_FILES["int8"]).is_file()
+
+
+def test_sensitivity_ranks_the_layers_and_changes_no_model(exported, quantized, capsys):
+    before = (exported.models / MODEL_FILES["int8"]).read_bytes()
+    cli_stages.quantize(sensitivity=True, workspace=exported.root, as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((exported.reports / "sensitivity.json").read_text())
+    noise = [row["alone_sqnr_db"] for row in report["layers"]]
+    assert noise == sorted(noise)
+    assert len(noise) == quantized["int8_convolutions"]
+    assert "stage8/0/Conv" not in {row["layer"] for row in report["layers"]}
+    assert (exported.models / MODEL_FILES["int8"]).read_bytes() == before
+    table = cli_stages._sensitivity_rows(report)
+    assert [line.split()[0] for line in table[3:]] == [row["layer"] for row in report["layers"]]
+
+
+@pytest.mark.parametrize(("ratio", "precision"), [(0.5, "int8"), (1.2, "fp32")])
+def test_a_bundle_starts_with_what_was_measured_to_be_faster(exported, quantized, ratio, precision):
+    if not (exported.reports / "evaluation.json").is_file():
+        stages.evaluate_stage(exported)
+    gate = {"verdict": "pass", "reason": "", "checks": []}
+    latency = {"ratios": [{"name": "int8", "reference": "fp32", "p50": {"inference": ratio}}]}
+    (exported.reports / "gate.json").write_text(json.dumps(gate))
+    (exported.reports / "latency.json").write_text(json.dumps(latency))
+    stages.bundle_stage(exported)
+    manifest = read_manifest(exported.bundle)
+    assert (manifest.default_precision, manifest.device_class) == (precision, "x86")
+    assert verify_bundle(exported.bundle).passed
