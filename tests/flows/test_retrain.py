@@ -14,6 +14,7 @@ import psutil
 import pytest
 from patches_workspace import patches_params, processes_below, shelfgap, start, wait_for
 from shelfgap_flows.params import load_params
+from shelfgap_flows.params_file import save_params
 from shelfgap_flows.workspace import open_workspace
 from small_network import dark_patches
 
@@ -23,10 +24,18 @@ EPOCHS = 6
 RIGHTS = ("--license", "CC0-1.0", "--consent", "synthetic", "--no-redact")
 
 
-def ingest(workspace: Path, pictures: int, *options: str) -> tuple[int, dict, str]:
-    """Make a version of so many pictures; the first ones are always the same."""
+def ingest(workspace: Path, pictures: int, *options: str, mislabelled: int = 0) -> tuple[int, dict, str]:
+    """Make a version of so many pictures; the first ones are always the same, the last ones may be labelled wrongly."""
     source = workspace.parent / f"patches-{pictures}"
     dark_patches(source, pictures, 0, 0)
+    document = json.loads((source / "annotations.json").read_text())
+    wrong = {
+        image["id"] for image in document["images"] if int(Path(image["file_name"]).stem) >= pictures - mislabelled
+    }
+    for label in document["annotations"]:
+        if label["image_id"] in wrong:
+            label["bbox"] = [2, 84, 20, 10]  # below all patches
+    (source / "annotations.json").write_text(json.dumps(document))
     return shelfgap("data", "ingest", source, "--name", source.name, *RIGHTS, "--workspace", workspace, *options)
 
 
@@ -133,14 +142,17 @@ def test_mlflow_knows_the_candidates_and_prefect_the_result(second):
     assert result["reason"] in texts[-1][0]
 
 
+def set_floor(workspace: Path, min_ap50: float) -> None:
+    params = load_params(workspace / "params.yaml")
+    gate = params.gate.model_copy(update={"min_ap50": min_ap50})
+    save_params(workspace / "params.yaml", params.model_copy(update={"gate": gate}))
+
+
 def test_a_candidate_that_does_not_pass_leaves_the_bundle_and_is_not_trained_again(second):
     workspace, _, _, _ = second
     shipped, weights = manifest(workspace), (workspace / "release" / "detector.pt").read_bytes()
-    open_floors = workspace.parent / "open.yaml"
-    open_floors.write_text((workspace / "params.yaml").read_text())
-    text = open_floors.read_text()
-    (workspace / "params.yaml").write_text(text.replace("min_ap50: 0", "min_ap50: 0.9999"))
-    code, result, err = ingest(workspace, 50, "--then-retrain")
+    set_floor(workspace, 0.99)
+    code, result, err = ingest(workspace, 54, "--then-retrain", mislabelled=12)
     failed = result["retraining"]
     assert (code, result["version"], failed["verdict"]) == (1, "v0003", "fail"), err
     assert "the gate did not pass (int8 ap50 is" in failed["reason"]
@@ -149,8 +161,7 @@ def test_a_candidate_that_does_not_pass_leaves_the_bundle_and_is_not_trained_aga
     code, again, err = shelfgap("retrain", "--workspace", workspace)
     assert (code, again) == (1, failed)
     assert "Running stage 'train'" not in err
-    floors = (workspace / "params.yaml").read_text().replace("min_ap50: 0.9999", "min_ap50: 0")
-    (workspace / "params.yaml").write_text(floors)
+    set_floor(workspace, 0)
     code, passed, err = shelfgap("retrain", "--workspace", workspace)
     assert (code, passed["verdict"]) == (0, "pass"), err
     assert passed["comparison"] == failed["comparison"]
@@ -160,7 +171,7 @@ def test_a_candidate_that_does_not_pass_leaves_the_bundle_and_is_not_trained_aga
 
 def test_a_retraining_that_was_killed_goes_on(second, tmp_path):
     workspace, _, _, _ = second
-    dark_patches(tmp_path / "more", 56, 0, 0)
+    dark_patches(tmp_path / "more", 60, 0, 0)
     log = tmp_path / "log"
     process = start("retrain", "--workspace", workspace, "--dataset", tmp_path / "more", "--json", log=log)
     wait_for(lambda: log.read_text().count(f"epoch 3/{EPOCHS}") == 2, process)  # of the second candidate
