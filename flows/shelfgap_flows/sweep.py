@@ -10,13 +10,14 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from shelfgap_training.params import Preset
 from shelfgap_training.report import markdown_table
@@ -156,7 +157,9 @@ def perform(sweep: Sweep, number: int | None) -> State:
     return state
 
 
-def _train(sweep: Sweep, number: int, values: dict[str, float], run_id: str, go_on: Any) -> Trained | None:
+def _train(
+    sweep: Sweep, number: int, values: dict[str, float], run_id: str, go_on: Callable[[int, float], bool]
+) -> Trained | None:
     recipe = trial_recipe(sweep.preset, sweep.params.sweep, values)
     initial, teacher = (
         None if name is None else sweep.workspace.root / name
@@ -216,7 +219,7 @@ def sweep_markdown(result: SweepResult) -> str:
     return markdown_table(head, rows) + "\n"
 
 
-@task(task_run_name="trial")
+@task(task_run_name="trial", cache_policy=NO_CACHE)  # new trials look alike before they begin
 def run_trial(sweep: Sweep, number: int | None) -> State:
     """Train one trial."""
     return perform(sweep, number)
