@@ -150,6 +150,12 @@ class Trial:
             self._trial.report(val_ap50, epoch)
         return epoch == self._epochs or not self._trial.should_prune()
 
+    @property
+    def last_found(self) -> float:
+        """What the validation after the last epoch found, NaN if it found no labelled box, or was not yet."""
+        seen = self._study.get_trials(deepcopy=False)[self.number].intermediate_values
+        return seen.get(self._epochs, math.nan)
+
     def complete(self, val_ap50: float) -> None:
         """End it with its figure."""
         self._study.tell(self._trial, val_ap50)

@@ -138,10 +138,10 @@ def perform(sweep: Sweep, number: int | None) -> State:
     except (SearchSpaceError, TrainingFailedError) as error:
         reason = str(error)
     else:
-        if trained is not None and math.isnan(trained.val_ap50):
-            reason = "no labelled box in the validation images"
-        elif trained is not None:
-            metrics = {"val/ap50": trained.val_ap50, "val/ap50_95": trained.val_ap50_95}
+        if trained is not None:
+            known = {"val/ap50": trial.last_found, "val/ap50_95": trained.val_ap50_95}
+            metrics = {key: value for key, value in known.items() if not math.isnan(value)}
+            reason = None if metrics else "no labelled box in the validation images"
     state: State = "failed" if reason else "complete" if metrics else "pruned"
     tracker.log(run_id, metrics, tags={"shelfgap.state": state} | ({"shelfgap.reason": reason} if reason else {}))
     tracker.finish(run_id, "FAILED" if reason else "FINISHED")

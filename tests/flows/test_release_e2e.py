@@ -214,4 +214,5 @@ def test_the_quantization_benchmark_prints_its_table(released):
     root, _, _ = released
     done = run("python", REPOSITORY / "benchmarks" / "quantization.py", root, "--rounds", "5")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {"fp32", "minmax 64", "x86", "x86-vnni", "arm", "as exported"} <= {line.split("  ")[0] for line in done.stdout.splitlines()}
+    named = {line.split("  ")[0] for line in done.stdout.splitlines()}
+    assert {"fp32", "minmax 64", "x86", "x86-vnni", "arm", "as exported"} <= named

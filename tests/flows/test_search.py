@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,14 @@ def test_a_finished_search_has_nothing_left_and_takes_more(tmp_path):
         train(search(tmp_path).begin(number))
     assert search(tmp_path).left_to_do(2) == []
     assert search(tmp_path).left_to_do(5) == [None] * 3
+
+
+def test_what_the_last_validation_found_outlives_a_kill(tmp_path):
+    trial = search(tmp_path).begin(None)
+    trial.is_promising(2, 0.25)
+    assert math.isnan(search(tmp_path).begin(0).last_found)
+    trial.is_promising(4, 0.5)
+    assert search(tmp_path).begin(0).last_found == 0.5
 
 
 def test_a_failure_is_kept_with_its_reason_and_is_no_result(tmp_path):
