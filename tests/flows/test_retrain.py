@@ -14,7 +14,6 @@ import psutil
 import pytest
 from patches_workspace import patches_params, processes_below, shelfgap, start, wait_for
 from shelfgap_flows.params import load_params
-from shelfgap_flows.params_file import save_params
 from shelfgap_flows.workspace import open_workspace
 from small_network import dark_patches
 
@@ -140,33 +139,6 @@ def test_mlflow_knows_the_candidates_and_prefect_the_result(second):
     with closing(sqlite3.connect(workspace / ".prefect" / "prefect.db")) as store:
         texts = store.execute("select data from artifact where key = 'retraining' order by created").fetchall()
     assert result["reason"] in texts[-1][0]
-
-
-def set_floor(workspace: Path, min_ap50: float) -> None:
-    params = load_params(workspace / "params.yaml")
-    gate = params.gate.model_copy(update={"min_ap50": min_ap50})
-    save_params(workspace / "params.yaml", params.model_copy(update={"gate": gate}))
-
-
-def test_a_candidate_that_does_not_pass_leaves_the_bundle_and_is_not_trained_again(second):
-    workspace, _, _, _ = second
-    shipped, weights = manifest(workspace), (workspace / "release" / "detector.pt").read_bytes()
-    set_floor(workspace, 0.99)
-    code, result, err = ingest(workspace, 54, "--then-retrain", mislabelled=12)
-    failed = result["retraining"]
-    assert (code, result["version"], failed["verdict"]) == (1, "v0003", "fail"), err
-    assert "the gate did not pass (int8 ap50 is" in failed["reason"]
-    assert failed["release"]["bundle"] is None
-    assert (manifest(workspace), (workspace / "release" / "detector.pt").read_bytes()) == (shipped, weights)
-    code, again, err = shelfgap("retrain", "--workspace", workspace)
-    assert (code, again) == (1, failed)
-    assert "Running stage 'train'" not in err
-    set_floor(workspace, 0)
-    code, passed, err = shelfgap("retrain", "--workspace", workspace)
-    assert (code, passed["verdict"]) == (0, "pass"), err
-    assert passed["comparison"] == failed["comparison"]
-    assert "epoch" not in err  # both trainings were kept
-    assert manifest(workspace) != shipped
 
 
 def test_a_retraining_that_was_killed_goes_on(second, tmp_path):
