@@ -1,8 +1,9 @@
 """Latency of all models in turns: one sample each, over and over, so that what slows the machine slows them all.
 
-Three rows: the network alone on a prepared input, a decoded frame to boxes, the bytes of a JPEG to boxes. With one
-thread the models simply take turns. With more, each turn waits until the threads of the model before have stopped
-spinning, and an untimed frame wakes its own: else two thread pools would fight for the same cores.
+Four rows: the network alone on a prepared input, a decoded frame to boxes (of a small camera, and four times as large),
+the bytes of a JPEG to boxes. With one thread the models simply take turns. With more, each turn waits until the threads
+of the model before have stopped spinning, and an untimed frame wakes its own: else two thread pools would fight for the
+same cores.
 
 The floor is what no detector of these multiplications can beat: the fastest decode alone, and the multiplications at
 the rate that the same core reaches in a chain of dense INT8 convolutions.
@@ -29,7 +30,8 @@ from versus_yolo.convolutions import int8_convolutions
 from versus_yolo.yolo_detector import YoloDetector
 
 FRAME_SIZE = (960, 1280)
-ROWS = ("model", "frame", "jpeg")
+SMALL_FRAME_SIZE = (480, 640)
+ROWS = ("model", "small frame", "frame", "jpeg")
 CONVOLUTIONS = "int8 convolutions"
 _FRAMES, _SEED = 8, 4242
 _SPIN_S = 0.05  # ONNX Runtime's threads spin for some ten milliseconds after a run
@@ -143,9 +145,11 @@ def _ours(
 ) -> dict[str, Work]:
     detector = Detector.load(subject.path, precision=subject.precision, threads=threads, verify=False)
     size = detector.manifest.input_size
-    inputs = [detector.decode(np.asarray(cv2.resize(p, size[::-1]), np.uint8)) for p in pixels]
+    inputs = [detector.decode(_resized(p, size)) for p in pixels]
+    small = [_resized(p, SMALL_FRAME_SIZE) for p in pixels]
     return {
         "model": lambda turn: detector.infer(inputs[turn % len(inputs)]),
+        "small frame": lambda turn: detector.detect(small[turn % len(small)]),
         "frame": lambda turn: detector.detect(pixels[turn % len(pixels)]),
         "jpeg": lambda turn: detector.detect(jpegs[turn % len(jpegs)]),
     }
@@ -156,11 +160,17 @@ def _peer(
 ) -> dict[str, Work]:
     detector = YoloDetector(subject.path, threads=threads)
     inputs = [detector.prepare(p)[0] for p in pixels]
+    small = [_resized(p, SMALL_FRAME_SIZE) for p in pixels]
     return {
         "model": lambda turn: detector.infer(inputs[turn % len(inputs)]),
+        "small frame": lambda turn: detector.detect(small[turn % len(small)]),
         "frame": lambda turn: detector.detect(pixels[turn % len(pixels)]),
         "jpeg": lambda turn: detector.detect_file(jpegs[turn % len(jpegs)]),
     }
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _decodes(jpegs: Sequence[bytes], size: tuple[int, int]) -> dict[str, Work]:

@@ -188,8 +188,8 @@ def export_detector(folder: Path, fold: Fold, quantize: QuantizeParams) -> dict[
     """
     import onnx
     from shelfgap_export.bundle import make_manifest
-    from shelfgap_export.onnx_export import export_core, with_float_front_end, with_front_end
-    from shelfgap_export.quantize import quantize_core
+    from shelfgap_export.onnx_export import export_core, with_float_front_end
+    from shelfgap_export.quantize import quantize_model
     from shelfgap_training.checkpoint import load_detector
 
     from versus_yolo.convolutions import network_size
@@ -198,12 +198,12 @@ def export_detector(folder: Path, fold: Fold, quantize: QuantizeParams) -> dict[
     size = trained.model.params.input_size
     core = export_core(trained.model)
     frames = list(calibration_frames(fold, quantize.calibration_images, size))
-    quantized = quantize_core(core, frames, quantize)
+    quantized, _ = quantize_model(core, frames, quantize, size)
     bundle = folder / BUNDLE_DIR
     bundle.mkdir(exist_ok=True)
     onnx.save(core, folder / CORE_FILE)
     onnx.save(with_float_front_end(core, size), bundle / MODEL_FILES["fp32"])
-    onnx.save(with_front_end(quantized.model, size), bundle / MODEL_FILES["int8"])
+    onnx.save(quantized.model, bundle / MODEL_FILES["int8"])
     manifest = make_manifest(
         name="benchmark",
         models={},

@@ -111,7 +111,7 @@ def notes(
     found = [
         "INT8 of YOLO11n is static QDQ by ONNX Runtime, unsigned activations, weights per channel, MinMax",
         "YOLO11n trained on every core, where Ultralytics' own default leaves one idle",
-        "Frames of the latency are synthetic shelves, 1280x960",
+        "Frames of the latency are synthetic shelves, 1280x960, and the same at 640x480",
     ]
     if folds > 1:
         found.append("Together the test parts of the folds are all scenes, so also those that presets were tuned on")

@@ -7,7 +7,12 @@ from typing import Any
 
 from versus_yolo.latency import ROWS
 
-_ROW_TITLES = {"model": "model only", "frame": "decoded frame to boxes", "jpeg": "JPEG 1280x960 to boxes"}
+_ROW_TITLES = {
+    "model": "model only",
+    "small frame": "decoded 640x480 to boxes",
+    "frame": "decoded 1280x960 to boxes",
+    "jpeg": "JPEG 1280x960 to boxes",
+}
 _FIGURE_TITLES = {"ap50": "AP50", "ap50_95": "AP50-95"}
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from shelfgap_edge.contract import INPUT_NAME
+from shelfgap_edge.contract import INPUT_NAME, WHOLE_FRAMES_KEY
+from shelfgap_edge.image import averaging_factor
 
 from shelfgap_export.integer_forms import constants_of, patchify_stem, shapes_of
 from shelfgap_export.onnx_export import FRONT_SCOPE, PIXELS_NAME
 
 Size = tuple[int, int]  # (height, width)
+_Way = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]  # nodes and their constants
 
 
 def fold_resize(core: onnx.ModelProto, frame_size: Size) -> onnx.ModelProto | None:
@@ -30,8 +32,8 @@ def fold_resize(core: onnx.ModelProto, frame_size: Size) -> onnx.ModelProto | No
 
     Returns:
         The same network on `pixels` (1, 3, height, width); None where a patch of the stem does not come out of whole
-        pixels: a frame smaller than the input, or a ratio that does not divide evenly. None too beyond twice the
-        input, where the runtime averages a frame before the graph sees it.
+        pixels: a frame smaller than the input, or a ratio that does not divide evenly. Beyond twice the input the
+        runtime averages a frame before the graph sees it: then that is folded in too.
     """
     stem = patchify_stem(core)
     if stem is None:
@@ -77,11 +79,10 @@ def with_known_frames(model: onnx.ModelProto, stem: str, known: Mapping[Size, on
     activations = ours[-1].output[0]
     kind = next(t.data_type for t in model.graph.initializer if t.name == ours[-1].input[2])
     output = helper.make_tensor_value_info(activations, kind, shapes_of(model)[activations])
-    nodes, constants = _copied(ours, model, f"{FRONT_SCOPE}any_size/")
+    way = _copied(ours, model, f"{FRONT_SCOPE}any_size/")
     for size, other in known.items():
-        theirs, more = _copied(_way_to_stem(other, stem), other, f"{FRONT_SCOPE}{_text(size)}/")
-        nodes, wanted = _choose(size, theirs, nodes, output)
-        constants += [*more, wanted]
+        way = _choose(size, _copied(_way_to_stem(other, stem), other, f"{FRONT_SCOPE}{_text(size)}/"), way, output)
+    nodes, constants = way
     nodes[-1].output[0] = activations
     gone = {node.name for node in ours}
     rest = [node for node in model.graph.node if node.name not in gone]
@@ -92,44 +93,48 @@ def with_known_frames(model: onnx.ModelProto, stem: str, known: Mapping[Size, on
     del joined.graph.node[:], joined.graph.initializer[:]
     joined.graph.node.extend([*nodes, *rest])
     joined.graph.initializer.extend([*kept, *constants])
+    helper.set_model_props(joined, {WHOLE_FRAMES_KEY: " ".join(map(_text, known))})
     onnx.checker.check_model(joined, full_check=True)
     return joined
 
 
 def _taps(side: int, before: int, after: int) -> NDArray[np.float64] | None:
-    """Return the bilinear weights (side, pixels) of `side` resized pixels on the pixels of the frame below them."""
-    pixels, rest = divmod(side * before, after)
-    if rest or not after <= before <= 2 * after:
+    """Return the weights (side, pixels) of `side` resized pixels on the pixels of the frame below them."""
+    factor = averaging_factor(before, after)
+    averaged, cut = divmod(before, factor)
+    pixels, rest = divmod(side * averaged, after)
+    if cut or rest or before < after:
         return None
     taps = np.zeros((side, pixels))
     for index in range(side):
-        at = (index + 0.5) * before / after - 0.5  # half-pixel centres
+        at = (index + 0.5) * averaged / after - 0.5  # half-pixel centres
         first = int(np.floor(at))
         taps[index, first] += 1 - (at - first)
         if at > first:
             taps[index, first + 1] += at - first
-    return taps
+    return np.repeat(taps / factor, factor, axis=1)
 
 
-def _choose(
-    size: Size, known: Sequence[onnx.NodeProto], otherwise: Sequence[onnx.NodeProto], output: onnx.ValueInfoProto
-) -> tuple[list[onnx.NodeProto], onnx.TensorProto]:
-    """Return nodes that ask whether the frame has a size and go one of two ways, and the size as a constant."""
+def _choose(size: Size, known: _Way, otherwise: _Way, output: onnx.ValueInfoProto) -> _Way:
+    """Ask whether the frame has a size and go one of two ways.
+
+    A branch holds its own constants: ONNX Runtime prepares the weights of a branch within a branch only there.
+    """
     at = f"{FRONT_SCOPE}is_{_text(size)}"
-    ways = []
-    for name, nodes in (("then_branch", known), ("else_branch", otherwise)):
+    branches = {}
+    for name, (nodes, constants) in (("then_branch", known), ("else_branch", otherwise)):
         result = onnx.ValueInfoProto()
         result.CopyFrom(output)
         result.name = nodes[-1].output[0]
-        ways.append((name, helper.make_graph(nodes, f"{at}/{name}", [], [result])))
+        branches[name] = helper.make_graph(nodes, f"{at}/{name}", [], [result], constants)
     return [
         helper.make_node("Shape", [INPUT_NAME], [f"{at}/shape"], f"{at}/shape"),
         helper.make_node("Equal", [f"{at}/shape", f"{at}/wanted"], [f"{at}/equal"], f"{at}/equal"),
         helper.make_node("Cast", [f"{at}/equal"], [f"{at}/ones"], f"{at}/ones", to=TensorProto.INT32),
         helper.make_node("ReduceMin", [f"{at}/ones"], [f"{at}/least"], f"{at}/least", keepdims=0),
         helper.make_node("Cast", [f"{at}/least"], [f"{at}/answer"], f"{at}/answer", to=TensorProto.BOOL),
-        helper.make_node("If", [f"{at}/answer"], [f"{at}/activations"], f"{at}/activations", **dict(ways)),
-    ], numpy_helper.from_array(np.array([*size, 3], np.int64), f"{at}/wanted")
+        helper.make_node("If", [f"{at}/answer"], [f"{at}/activations"], f"{at}/activations", **branches),
+    ], [numpy_helper.from_array(np.array([*size, 3], np.int64), f"{at}/wanted")]
 
 
 def _way_to_stem(model: onnx.ModelProto, stem: str) -> list[onnx.NodeProto]:
@@ -146,9 +151,7 @@ def _way_to_stem(model: onnx.ModelProto, stem: str) -> list[onnx.NodeProto]:
     return way[::-1]
 
 
-def _copied(
-    nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto, prefix: str
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _copied(nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto, prefix: str) -> _Way:
     """Return copies of nodes and of the constants they read, all names but that of the frame with a prefix."""
     copies = []
     for node in nodes:

@@ -156,7 +156,7 @@ def cells(text, start):
 def test_the_table_holds_every_run():
     text = render(json.loads(json.dumps(result())))
     assert cells(text, "fast ") == [
-        *("fast", "0.700", "0.700", "0.700", "0.700", "0.60", "0.38", "15.0 / 16.0", "1.20", "", "4.00", "120"),
+        *("fast", "0.700", "0.700", "0.700", "0.700", "0.60", "0.38", "15.0 / 16.0", "1.20", "", "", "4.00", "120"),
     ]
     assert cells(text, "YOLO11n, 100 epochs")[8] == "6.60"
     assert cells(text, "fast int8 ") == [

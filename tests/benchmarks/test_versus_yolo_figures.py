@@ -74,7 +74,8 @@ def test_latency_is_told_as_a_ratio_to_the_peer_and_to_the_floor():
         decode_name((320, 320), "exact"): 3 * ones,
         decode_name((320, 320), "fast"): 2 * ones,
     }
-    samples = {"model": {"fast int8": ones, "YOLO11n int8": 8 * ones}, "frame": {"fast int8": ones}, "jpeg": jpeg}
+    both = {"fast int8": ones, "YOLO11n int8": 8 * ones}
+    samples = {"model": both, "small frame": {}, "frame": {"fast int8": ones}, "jpeg": jpeg}
     models = {"fast int8": {"macs": macs // 2, "input_size": [320, 320]}}
     rows = summarise_latency(
         {row: {k: v.tolist() for k, v in s.items()} for row, s in samples.items()}, "YOLO11n int8", models

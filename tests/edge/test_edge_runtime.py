@@ -193,6 +193,12 @@ def test_a_model_of_another_signature_is_refused(a_manifest, model):
     assert "'class_ids' must be int64 of rank 1, got tensor(int32)" in refused(typed, a_manifest())
 
 
+def test_a_model_whose_whole_frames_are_no_sizes_is_refused(a_manifest, model):
+    odd = model()
+    helper.set_model_props(odd, {"whole_frames": "480x640,960x1280"})
+    assert "whole_frames must be sizes like 480x640, got '480x640,960x1280'" in refused(odd, a_manifest())
+
+
 def test_a_model_with_outputs_of_unequal_length_is_refused(a_manifest, model, bright_square):
     odd = model()
     odd.graph.node[-1].input[0] = "rows"  # a constant of one number

@@ -13,6 +13,7 @@ from export_params import QUANTIZE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from shelfgap_edge.image import frame_from_array
 from shelfgap_edge.runtime import Detector
 from shelfgap_export.known_frames import fold_resize
 from shelfgap_export.onnx_export import PIXELS_NAME
@@ -22,6 +23,7 @@ from small_network import MODEL
 
 HEIGHT, WIDTH = MODEL.input_size  # 96 x 128
 KNOWN = (144, 192)  # ratio 1.5: six pixels of the frame for a patch of four
+LARGE = (HEIGHT * 4, WIDTH * 3)  # averaged
 OTHERS = [MODEL.input_size, (144, 193), (150, 200), (60, 100)]
 RUNTIMES = ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
 
@@ -53,13 +55,16 @@ def a_stem(side, grid, channels=3, **options):
     side=st.integers(2, 4),
     grid=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     more=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    averaged=st.tuples(st.sampled_from([1, 3, 4]), st.sampled_from([1, 3, 4])),
 )
-def test_the_folded_stem_is_resize_and_stem_by_opencv(side, grid, more):
+def test_the_folded_stem_is_resize_and_stem_by_opencv(side, grid, more, averaged):
     core = a_stem(side, grid)
-    frame_size = tuple((side + min(extra, side)) * cells for extra, cells in zip(more, grid, strict=True))
+    pixels = [side * n if n > 1 else side + min(extra, side) for n, extra in zip(averaged, more, strict=True)]
+    frame_size = tuple(n * cells for n, cells in zip(pixels, grid, strict=True))
     folded = fold_resize(core, frame_size)
     image = np.random.default_rng(1).random((*frame_size, 3), np.float32)
-    small = cv2.resize(image, (side * grid[1], side * grid[0]), interpolation=cv2.INTER_LINEAR)
+    area = cv2.resize(image, (frame_size[1] // averaged[1], frame_size[0] // averaged[0]), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(area, (side * grid[1], side * grid[0]), interpolation=cv2.INTER_LINEAR)
     (expected,) = run(core, {PIXELS_NAME: small.transpose(2, 0, 1)[None]})
     (actual,) = run(folded, {PIXELS_NAME: np.ascontiguousarray(image.transpose(2, 0, 1)[None])})
     np.testing.assert_allclose(actual, expected, atol=1e-4)
@@ -70,7 +75,8 @@ def test_the_folded_stem_is_resize_and_stem_by_opencv(side, grid, more):
     [
         (a_stem(4, (4, 4)), (15, 16)),  # smaller than the input
         (a_stem(4, (4, 4)), (25, 32)),  # 6.25 rows a patch
-        (a_stem(4, (4, 4)), (16, 36)),  # over twice the input: averaged before
+        (a_stem(4, (4, 4)), (16, 36)),  # averaged to 18 columns: 4.5 a patch
+        (a_stem(4, (4, 4)), (16, 49)),  # the average cuts a column off
         (a_stem(4, (4, 4), strides=[2, 2]), (32, 32)),
         (a_stem(4, (4, 4), pads=[4, 4, 4, 4]), (32, 32)),
     ],
@@ -84,9 +90,9 @@ def pair(request, core, frames):
     """The INT8 model without and with a known size."""
     params = QUANTIZE.model_copy(update={"device_class": request.param})
     plain, _ = quantize_model(core, frames, params, MODEL.input_size)
-    both = params.model_copy(update={"frame_sizes": (KNOWN, (HEIGHT * 2, WIDTH * 2), (100, 100))})
+    both = params.model_copy(update={"frame_sizes": (KNOWN, LARGE, (100, 100))})
     known, sizes = quantize_model(core, frames, both, MODEL.input_size)
-    assert sizes == [KNOWN, (HEIGHT * 2, WIDTH * 2)]  # 100x100 cannot be folded
+    assert sizes == [KNOWN, LARGE]  # 100x100 cannot be folded
     return plain, known
 
 
@@ -96,7 +102,7 @@ def found(quantized, manifest_of, frames, size, runtime):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("size", [KNOWN, (HEIGHT * 2, WIDTH * 2)])
+@pytest.mark.parametrize("size", [KNOWN, LARGE])
 def test_frames_of_a_known_size_give_nearly_the_same(pair, manifest_of, frames, size, runtime):
     plain, known = (found(quantized, manifest_of, frames, size, runtime) for quantized in pair)
     parity = compare(plain, known, min_score=0.3)
@@ -115,6 +121,16 @@ def test_other_frames_give_the_same(pair, manifest_of, frames, size, runtime):
     parity = compare(plain, known, min_score=0.3)
     assert parity.detections >= 6
     assert (parity.unmatched, parity.mean_score) == (0, pytest.approx(0, abs=5e-4))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_runtime_hands_over_whole_what_the_model_takes_whole(pair, manifest_of, runtime):
+    frame = frame_from_array(np.zeros((*LARGE, 3), np.uint8))
+    passed = [
+        Detector(manifest_of(), quantized.model.SerializeToString(), runtime=runtime).preprocess(frame).pixels.shape
+        for quantized in pair
+    ]
+    assert passed == [(*MODEL.input_size, 3), (*LARGE, 3)]
 
 
 def test_both_ways_are_int8_and_only_one_resizes(pair, tmp_path):

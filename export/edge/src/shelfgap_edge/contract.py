@@ -36,6 +36,11 @@ INPUT_NAME = "frame"
 OUTPUT_BOXES = "boxes_xyxy_norm"  # float32 (K, 4), x1 y1 x2 y2 as fractions of the frame
 OUTPUT_SCORES = "scores"  # float32 (K,), in [0, 1], descending
 OUTPUT_CLASSES = "class_ids"  # int64 (K,), index into Manifest.classes
+WHOLE_FRAMES_KEY = "whole_frames"
+"""Metadata of a model: sizes of frames ("480x640 960x1280", height first) that it takes as they are, however large.
+
+A runtime that does not know it averages large frames down first, which the model takes too.
+"""
 
 MANIFEST_FILE = "manifest.json"
 SUMS_FILE = "SHA256SUMS"

@@ -130,8 +130,7 @@ def reduce_frame(frame: DecodedFrame, input_size: tuple[int, int]) -> DecodedFra
         The same frame where nothing is to do; else one of at least `input_size`, with its `covered_xyxy`.
     """
     height, width = frame.pixels.shape[:2]
-    factor_y = height // input_size[0] if height > 2 * input_size[0] else 1
-    factor_x = width // input_size[1] if width > 2 * input_size[1] else 1
+    factor_y, factor_x = averaging_factor(height, input_size[0]), averaging_factor(width, input_size[1])
     if factor_y == factor_x == 1:
         return frame
     reduced_height, reduced_width = height // factor_y, width // factor_x
@@ -146,6 +145,15 @@ def reduce_frame(frame: DecodedFrame, input_size: tuple[int, int]) -> DecodedFra
             y1 + (y2 - y1) * (reduced_height * factor_y / height),
         ),
     )
+
+
+def averaging_factor(before: int, after: int) -> int:
+    """Return how many pixels of an axis are averaged to one before a bilinear resize: 1 up to twice the length.
+
+    >>> averaging_factor(640, 320), averaging_factor(960, 320)
+    (1, 3)
+    """
+    return before // after if before > 2 * after else 1
 
 
 def _box_average(pixels: NDArray[np.uint8], factor_y: int, factor_x: int) -> NDArray[np.uint8]:

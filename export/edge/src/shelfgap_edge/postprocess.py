@@ -97,10 +97,11 @@ def to_detections(
     Returns:
         At most K detections, best score first; ties keep their order.
     """
-    known = (class_ids >= 0) & (class_ids < len(thresholds))
-    finite = np.isfinite(boxes_xyxy_norm).all(axis=1) & np.isfinite(scores)
-    keep = known & finite
-    boxes_xyxy_norm, scores, class_ids = boxes_xyxy_norm[keep], scores[keep], class_ids[keep]
+    known = np.flatnonzero((class_ids >= 0) & (class_ids < len(thresholds)))
+    # Few rows reach their threshold, none that is not a number does: the rest is spared the arithmetic.
+    rows = known[scores[known] >= thresholds[class_ids[known]]]
+    rows = rows[np.isfinite(boxes_xyxy_norm[rows]).all(axis=1) & np.isfinite(scores[rows])]
+    boxes_xyxy_norm, scores, class_ids = boxes_xyxy_norm[rows], scores[rows], class_ids[rows]
 
     x1, y1, x2, y2 = covered_xyxy
     origin = np.array([x1, y1, x1, y1], dtype=np.float32)
@@ -108,7 +109,7 @@ def to_detections(
     near = np.clip(boxes_xyxy_norm, np.float32(-1), np.float32(2))
     boxes = geometry.clip(geometry.scale(near, (1, 1), (y2 - y1, x2 - x1)) + origin, full_size)
 
-    keep = (scores >= thresholds[class_ids]) & (geometry.area(boxes) > 0)
+    keep = geometry.area(boxes) > 0
     boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
     order = np.argsort(-scores, kind="stable")
     return Detections(

@@ -164,7 +164,12 @@ class Detector:
         return frame_from_array(frame)
 
     def preprocess(self, frame: DecodedFrame) -> DecodedFrame:
-        """Average a very large frame down, so that the resize in the graph does not alias."""
+        """Average a very large frame down, so that the resize in the graph does not alias.
+
+        The model may do that itself for frames of some sizes: those it gets as they are.
+        """
+        if frame.pixels.shape[:2] in self._session.whole_frames:
+            return frame
         return reduce_frame(frame, self.manifest.input_size)
 
     def infer(self, frame: DecodedFrame) -> Candidates:

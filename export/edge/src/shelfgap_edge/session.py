@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_edge.contract import INPUT_NAME, OUTPUT_BOXES, OUTPUT_CLASSES, OUTPUT_SCORES, RUNTIMES
+from shelfgap_edge.contract import INPUT_NAME, OUTPUT_BOXES, OUTPUT_CLASSES, OUTPUT_SCORES, RUNTIMES, WHOLE_FRAMES_KEY
 from shelfgap_edge.errors import BundleError
 
 OUTPUTS = {OUTPUT_BOXES: ("float32", 2), OUTPUT_SCORES: ("float32", 1), OUTPUT_CLASSES: ("int64", 1)}
@@ -29,6 +30,7 @@ class Session(Protocol):
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    whole_frames: frozenset[tuple[int, int]]  # (height, width), see `contract.WHOLE_FRAMES_KEY`
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Return boxes (K, 4), scores (K,) and class ids (K,) for a frame uint8 (height, width, 3) of any size.
@@ -67,6 +69,20 @@ def open_session(runtime: str, model: bytes, threads: int) -> Session:
         raise ValueError(f"runtime must be {' or '.join(RUNTIMES)}, got {runtime!r}")
     _check_signature(session)
     return session
+
+
+def parse_sizes(text: str) -> frozenset[tuple[int, int]]:
+    """Return the sizes (height, width) that a model's metadata list.
+
+    Raises:
+        BundleError: something else stands there.
+
+    >>> sorted(parse_sizes("480x640 960x1280"))
+    [(480, 640), (960, 1280)]
+    """
+    if not re.fullmatch(r"(\d{1,5}x\d{1,5}( |$))*", text):
+        raise BundleError(f"the model's {WHOLE_FRAMES_KEY} must be sizes like 480x640, got {text[:80]!r}")
+    return frozenset((int(height), int(width)) for height, width in (size.split("x") for size in text.split()))
 
 
 def first_line(error: Exception) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from shelfgap_edge.contract import INPUT_NAME
+from shelfgap_edge.contract import INPUT_NAME, WHOLE_FRAMES_KEY
 from shelfgap_edge.errors import BundleError
-from shelfgap_edge.session import OUTPUTS, Tensor, first_line
+from shelfgap_edge.session import OUTPUTS, Tensor, first_line, parse_sizes
 
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 
@@ -35,6 +35,7 @@ class OnnxRuntimeSession:
             raise BundleError(f"not a model that onnxruntime {ort.__version__} runs: {first_line(error)}") from None
         self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
+        self.whole_frames = parse_sizes(self._session.get_modelmeta().custom_metadata_map.get(WHOLE_FRAMES_KEY, ""))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """See `session.Session`."""

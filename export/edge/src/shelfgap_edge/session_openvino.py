@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_edge.contract import INPUT_NAME
+from shelfgap_edge.contract import INPUT_NAME, WHOLE_FRAMES_KEY
 from shelfgap_edge.errors import BundleError, MissingRuntimeError
-from shelfgap_edge.session import OUTPUTS, Tensor, first_line
+from shelfgap_edge.session import OUTPUTS, Tensor, first_line, parse_sizes
 
 MAX_COMPILED = 2
 """Sizes of frames that are kept compiled, 10 MB each; the one used longest ago goes. A camera has one."""
@@ -52,6 +52,9 @@ class OpenVinoSession:
         except Exception as error:  # RuntimeError mostly; its types are its own affair
             version = self._openvino.__version__.partition("-")[0]
             raise BundleError(f"not a model that openvino {version} runs: {first_line(error)}") from None
+        noted = ["framework", WHOLE_FRAMES_KEY]  # where its ONNX reader puts metadata
+        known = self._model.has_rt_info(noted)
+        self.whole_frames = parse_sizes(self._model.get_rt_info(noted).astype(str) if known else "")
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
