@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from patches_workspace import patches_params, processes_below, shelfgap, start, wait_for
 from shelfgap_flows.params import load_params
+from shelfgap_flows.params_file import save_params
 from shelfgap_flows.workspace import open_workspace
 from small_network import dark_patches
 
@@ -23,19 +25,21 @@ EPOCHS = 6
 RIGHTS = ("--license", "CC0-1.0", "--consent", "synthetic", "--no-redact")
 
 
-def ingest(workspace: Path, pictures: int, *options: str, mislabelled: int = 0) -> tuple[int, dict, str]:
-    """Make a version of so many pictures; the first ones are always the same, the last ones may be labelled wrongly."""
+def ingest(workspace: Path, pictures: int, *options: str) -> tuple[int, dict, str]:
+    """Make a version of so many pictures; the first ones are always the same."""
     source = workspace.parent / f"patches-{pictures}"
     dark_patches(source, pictures, 0, 0)
-    document = json.loads((source / "annotations.json").read_text())
-    wrong = {
-        image["id"] for image in document["images"] if int(Path(image["file_name"]).stem) >= pictures - mislabelled
-    }
+    return shelfgap("data", "ingest", source, "--name", source.name, *RIGHTS, "--workspace", workspace, *options)
+
+
+def mislabel(version: Path, *splits: str) -> None:
+    """Move the labels of some splits to where no patch is."""
+    document = json.loads((version / "annotations.json").read_text())
+    wrong = {image["id"] for image in document["images"] if image["split"] in splits}
     for label in document["annotations"]:
         if label["image_id"] in wrong:
-            label["bbox"] = [2, 84, 20, 10]  # below all patches
-    (source / "annotations.json").write_text(json.dumps(document))
-    return shelfgap("data", "ingest", source, "--name", source.name, *RIGHTS, "--workspace", workspace, *options)
+            label["bbox"] = [2, 84, 20, 10]
+    (version / "annotations.json").write_text(json.dumps(document))
 
 
 def manifest(workspace: Path) -> dict:
@@ -141,9 +145,50 @@ def test_mlflow_knows_the_candidates_and_prefect_the_result(second):
     assert result["reason"] in texts[-1][0]
 
 
+def set_floor(workspace: Path, min_ap50: float) -> None:
+    params = load_params(workspace / "params.yaml")
+    gate = params.gate.model_copy(update={"min_ap50": min_ap50})
+    save_params(workspace / "params.yaml", params.model_copy(update={"gate": gate}))
+
+
+def test_a_candidate_that_does_not_pass_leaves_the_bundle_and_is_not_trained_again(second):
+    workspace, _, _, _ = second
+    shipped, weights = manifest(workspace), (workspace / "release" / "detector.pt").read_bytes()
+    assert ingest(workspace, 54)[1]["version"] == "v0003"
+    mislabel(workspace / "data" / "versions" / "v0003", "test")
+    set_floor(workspace, 0.5)
+    code, failed, err = shelfgap("retrain", "--workspace", workspace)
+    assert (code, failed["verdict"]) == (1, "fail"), err
+    assert "the gate did not pass (int8 ap50 is" in failed["reason"]
+    assert failed["release"]["bundle"] is None
+    assert (manifest(workspace), (workspace / "release" / "detector.pt").read_bytes()) == (shipped, weights)
+    code, again, err = shelfgap("retrain", "--workspace", workspace)
+    assert (code, again) == (1, failed)
+    assert "Running stage 'train'" not in err
+    set_floor(workspace, 0)
+    code, passed, err = shelfgap("retrain", "--workspace", workspace)
+    assert (code, passed["verdict"]) == (0, "pass"), err
+    assert passed["comparison"] == failed["comparison"]
+    assert "epoch" not in err  # both trainings were kept
+    assert manifest(workspace) != shipped
+
+
+def test_a_champion_that_finds_more_stays(second):
+    """Candidates that learned from wrong labels."""
+    workspace, _, _, _ = second
+    shipped = manifest(workspace)
+    ingest(workspace, 60)
+    mislabel(workspace / "data" / "versions" / "v0004", "train")
+    code, result, err = shelfgap("retrain", "--workspace", workspace)
+    assert (code, result["verdict"], result["release"]) == (1, "fail", None), err
+    assert re.search(r"it finds less than the champion \(-0\.\d+ AP50 \[.*, -0\..*\]\), which stays", result["reason"])
+    assert result["comparison"]["minus_champion"][result["chosen"]]["high"] < 0
+    assert manifest(workspace) == shipped
+
+
 def test_a_retraining_that_was_killed_goes_on(second, tmp_path):
     workspace, _, _, _ = second
-    dark_patches(tmp_path / "more", 60, 0, 0)
+    dark_patches(tmp_path / "more", 66, 0, 0)
     log = tmp_path / "log"
     process = start("retrain", "--workspace", workspace, "--dataset", tmp_path / "more", "--json", log=log)
     wait_for(lambda: log.read_text().count(f"epoch 3/{EPOCHS}") == 2, process)  # of the second candidate
