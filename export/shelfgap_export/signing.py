@@ -66,10 +66,10 @@ def generate_key(target: Path, *, passphrase: str | None = None) -> KeyPair:
     public_pem = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+    for path in (target, public):
+        if os.path.lexists(path):
+            raise SigningError(f"{path}: is there already, and a key is never overwritten; name another")
     try:
-        for path in (target, public):
-            if os.path.lexists(path):
-                raise FileExistsError(17, "", str(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_new(public, public_pem, 0o644)
         try:
@@ -77,10 +77,6 @@ def generate_key(target: Path, *, passphrase: str | None = None) -> KeyPair:
         except OSError:
             public.unlink()  # a public key without its private one serves nobody
             raise
-    except FileExistsError as error:
-        raise SigningError(
-            f"{error.filename}: is there already, and a key is never overwritten; name another"
-        ) from None
     except OSError as error:
         raise SigningError(f"{target}: the key cannot be written ({error.strerror})") from None
     return KeyPair(target, public, key_id(key.public_key()))
