@@ -96,6 +96,7 @@ def test_an_altered_envelope_is_refused(signer, keys, path, value, reason):
         (["predicateType"], "https://model_signing/signature/v2.0", r"predicateType '.*v2\.0' is not known here"),
         (["predicateType"], "https://model_signing/Digests/v0.1", "predicateType '.*Digests.*' is not known here"),
         (["subject"], [], "not a statement of the form"),
+        (["subject", 0, "name"], None, "name must be there, as str"),
         (["subject", 0, "digest", "sha256"], "3" * 64, "inconsistent"),
         (["predicate", "serialization", "method"], "shards", "made by shards with sha256, expected files"),
         (["predicate", "serialization", "hash_type"], "blake3", "made by files with blake3"),

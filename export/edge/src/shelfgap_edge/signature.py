@@ -195,9 +195,11 @@ def _digests(statement: dict[str, Any], where: str) -> dict[str, str]:
             raise SignatureError(f"{where}: {name} {statement.get(name)!r} is not known here (expected {expected})")
     try:
         (subject,) = _field(statement, "subject", list)
+        _field(subject, "name", str)  # the folder's, for people
         root = _field(_field(subject, "digest", dict), "sha256", str)
         predicate = _field(statement, "predicate", dict)
         form = _field(predicate, "serialization", dict)
+        _field(form, "allow_symlinks", bool)
         how = (form.get("method"), form.get("hash_type"))
         resources = [
             (_field(entry, "name", str), entry.get("algorithm"), _field(entry, "digest", str))
