@@ -121,7 +121,7 @@ def write_bundle(
         report = verify_bundle(draft)
         if not report.passed:
             raise BundleError(f"{target}: the golden frames do not replay on this machine; nothing is written")
-        _write_tar(draft, draft_tar)
+        write_tar(draft, draft_tar)
         _replace_directory(draft, target)
         draft_tar.replace(target.with_name(f"{target.name}.tar"))
     except OSError as error:
@@ -169,7 +169,7 @@ def _golden_stills(detector: Detector, params: BundleParams) -> list[bytes]:
     return sorted(stills, key=lambda jpeg: -len(detector.detect(jpeg)))[: params.golden_frames]
 
 
-def _write_tar(source: Path, target: Path) -> None:
+def write_tar(source: Path, target: Path) -> None:
     """Pack a directory so that the same files give the same bytes."""
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(p for p in source.rglob("*") if p.is_file()):

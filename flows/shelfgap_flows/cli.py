@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.cli_bundle import bundle_app
 from shelfgap_flows.cli_data import data_app
 from shelfgap_flows.cli_output import AsJson, fail, print_json
 from shelfgap_flows.cli_stages import add_stage_commands
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(bundle_app, name="bundle")
 add_stage_commands(app)
 add_training_commands(app)
 

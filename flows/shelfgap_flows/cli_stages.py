@@ -28,7 +28,7 @@ class Precision(StrEnum):
 
 def add_stage_commands(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (train, export, quantize, evaluate, bench, gate, bundle, predict):
+    for command in (train, export, quantize, evaluate, bench, gate, predict):
         app.command(epilog=f"Example: {_EXAMPLES[command.__name__]}")(command)
 
 
@@ -39,7 +39,6 @@ _EXAMPLES = {
     "evaluate": "shelfgap evaluate --bundle release/bundle --dataset data/dataset --split test --json",
     "bench": "shelfgap bench --json",
     "gate": "shelfgap gate --workspace runs/store-12",
-    "bundle": "shelfgap bundle",
     "predict": "shelfgap predict release/bundle shelf.jpg --draw pictures",
 }
 
@@ -139,14 +138,6 @@ def gate(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
     _show(report, as_json, f"gate: {report['verdict']}: {report['reason']}")
     if report["verdict"] != "pass":
         raise typer.Exit(1)
-
-
-def bundle(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
-    """Write release/bundle and release/bundle.tar, if the gate passed."""
-    from shelfgap_flows.stages import bundle_stage
-
-    report = bundle_stage(_workspace(workspace))
-    _show(report, as_json, f"{report['bundle']}: version {report['version']}")
 
 
 def predict(

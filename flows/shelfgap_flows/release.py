@@ -14,6 +14,7 @@ from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.params import Params
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.sign import sign_release
 from shelfgap_flows.summary import summary_markdown
 from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
 
@@ -29,6 +30,12 @@ def data_stages(params: Params) -> list[str]:
 def reproduce(workspace: Workspace, stage: str) -> None:
     """Reproduce one DVC stage, if anything that it depends on changed."""
     run_dvc(workspace, "repro", "--single-item", stage)
+
+
+@task
+def sign(workspace: Workspace) -> None:
+    """Sign the bundle, if a key is set."""
+    sign_release(workspace, Settings())
 
 
 @task
@@ -66,6 +73,7 @@ def release_flow(workspace_root: str) -> Release:
     try:
         reproduce(workspace, "gate")
         reproduce(workspace, "bundle")
+        sign(workspace)
     except WorkspaceError:
         # a failed gate is a result, not a fault of the flow
         if read_report(workspace, "gate.json")["verdict"] == "pass":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from shelfgap_edge import cli
+from signing_keys import Signer, sign_folder
 
 
 def command(*arguments, **options):
@@ -118,10 +119,37 @@ def test_verify_says_what_is_off(run, bundle, reseal):
     assert json.loads(out)["passed"] is False
 
 
-def test_verify_with_a_key(run, bundle, tmp_path):
-    code, out, err = run("verify", bundle, "--public-key", tmp_path / "release.pub")
+@pytest.mark.parametrize("name", ["predict", "bench", "verify"])
+def test_with_keys_every_command_wants_a_signature(run, bundle, shelf, tmp_path, name):
+    signer = Signer(tmp_path / "keys")
+    rest = {"predict": [shelf], "bench": ["--min-seconds", "0", "--min-count", "1"], "verify": []}[name]
+    code, out, err = run(name, bundle, *rest, "--keys", signer.public)
     assert (code, out) == (1, "")
-    assert "the bundle carries no signature" in err
+    assert f"{bundle}: carries no signature, and one is asked for" in err
+    sign_folder(bundle, signer)
+    code, out, err = run(name, bundle, *rest, "--json", "--keys", signer.public)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report.get("subject", report)["signature"] == signer.key_id
+    code, out, _ = run(name, bundle, *rest, "--json")
+    assert json.loads(out).get("subject", json.loads(out))["signature"] == "not checked"
+    code, out, err = run(name, bundle, *rest, "--keys", tmp_path / "absent.pub")
+    assert (code, out) == (1, "")
+    assert "absent.pub: the keys cannot be read" in err
+
+
+def test_verify_tells_people_who_signed(run, bundle, tmp_path):
+    signer = Signer(tmp_path / "keys")
+    sign_folder(bundle, signer)
+    assert f"8 files intact, signed by key {signer.key_id}; " in run("verify", bundle, "--keys", signer.public)[1]
+    assert "8 files intact, signature not checked; " in run("verify", bundle)[1]
+
+
+def test_without_keys_cryptography_is_not_loaded(bundle):
+    script = (
+        "import sys, shelfgap_edge.cli as c; c.main(['verify', sys.argv[1]]); assert 'cryptography' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, bundle], check=True, capture_output=True, timeout=60)
 
 
 def test_bench(run, bundle, shelf):

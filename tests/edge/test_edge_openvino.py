@@ -45,14 +45,14 @@ def test_golden_frames_replay(bundle, capsys):
 
 
 def test_the_verified_bytes_are_the_ones_that_run(bundle, monkeypatch, bright_square):
-    from shelfgap_edge import runtime
+    from shelfgap_edge import admission
 
     def swap_after_check(files, where):
         real_check(files, where)
         (bundle / "model.int8.onnx").write_bytes(b"swapped in after the check")
 
-    real_check = runtime.check_sums
-    monkeypatch.setattr(runtime, "check_sums", swap_after_check)
+    real_check = admission.check_sums
+    monkeypatch.setattr(admission, "check_sums", swap_after_check)
     assert len(Detector.load(bundle, runtime="openvino").detect(bright_square())) == 1
 
 

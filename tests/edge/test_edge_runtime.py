@@ -137,14 +137,14 @@ def test_a_bundle_without_a_readable_manifest_is_refused(bundle, reseal):
 
 
 def test_the_verified_bytes_are_the_ones_that_run(bundle, monkeypatch, bright_square):
-    from shelfgap_edge import runtime
+    from shelfgap_edge import admission
 
     def swap_after_check(files, where):
         real_check(files, where)
         (bundle / "model.int8.onnx").write_bytes(b"swapped in after the check")
 
-    real_check = runtime.check_sums
-    monkeypatch.setattr(runtime, "check_sums", swap_after_check)
+    real_check = admission.check_sums
+    monkeypatch.setattr(admission, "check_sums", swap_after_check)
     assert len(Detector.load(bundle).detect(bright_square())) == 1
 
 

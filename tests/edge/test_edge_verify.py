@@ -8,6 +8,7 @@ import pytest
 from shelfgap_edge.errors import BundleError
 from shelfgap_edge.golden import GoldenFrame, Tolerance, compare
 from shelfgap_edge.postprocess import Detections
+from shelfgap_edge.precision import PrecisionProbe
 from shelfgap_edge.verify import verify_bundle
 
 
@@ -114,14 +115,26 @@ def test_a_golden_picture_that_is_none_is_named(bundle, reseal):
         verify_bundle(bundle)
 
 
-def test_a_public_key_never_passes_yet(bundle, tmp_path):
-    key = tmp_path / "release.pub"
-    key.write_text("key")
-    with pytest.raises(BundleError, match="the bundle carries no signature"):
-        verify_bundle(bundle, key)
-    (bundle / "signature").write_bytes(b"x")
-    with pytest.raises(BundleError, match="cannot check signatures yet"):
-        verify_bundle(bundle, key)
+def test_the_first_failure_is_told_with_how_far_off_it_is(bundle, reseal):
+    assert verify_bundle(bundle).failure is None
+    edit_golden(bundle, reseal, lambda c: c["frames"][2]["detections"][0]["box_xyxy"].__setitem__(0, 0.0))
+    told = verify_bundle(bundle).failure
+    assert told.startswith("1 of 4 golden frames are off on this machine, the first: int8  golden/square-1.jpg: ")
+    assert "1 expected, 0 missing, 0 unexpected, box off by " in told
+    assert "px (allowed 1), score by 0.0000 (allowed 0.02)" in told
+
+
+def test_the_variant_that_this_device_takes_is_told(bundle, monkeypatch):
+    for ratio, chosen in ((0.5, "int8"), (1.5, "fp32")):
+        probe = PrecisionProbe(ratio, 7)
+        monkeypatch.setattr("shelfgap_edge.runtime.probe_precision", lambda *_, probe=probe: probe)
+        report = verify_bundle(bundle).to_dict()
+        assert (report["auto_precision"], report["precision_probe"]["int8_over_fp32"]) == (chosen, ratio)
+
+
+def test_a_bundle_with_one_variant_has_nothing_to_probe(tmp_path, write_bundle):
+    report = verify_bundle(write_bundle(tmp_path / "b", precisions=("fp32",), default_precision="fp32"))
+    assert (report.auto_precision, report.probe) == ("fp32", None)
 
 
 def found(*rows):

@@ -59,7 +59,7 @@ def read_bundle(bundle: Path, *, max_bytes: int = MAX_BUNDLE_BYTES) -> dict[str,
         raise BundleError(f"{bundle}: cannot be read ({error})") from None
     if not files:
         raise BundleError(f"{bundle}: holds no files, expected a bundle")
-    return dict(sorted(_without_top_folder(files).items()))
+    return dict(sorted((files if bundle.is_dir() else _without_top_folder(files)).items()))
 
 
 def compute_sums(bundle: Path | Files) -> str:
@@ -129,8 +129,13 @@ def _parse_sums(content: bytes, where: str) -> dict[str, str]:
     return sums
 
 
+def leads_out(name: str) -> bool:
+    """Say whether a path could lead out of the folder that it is said to be in."""
+    return name.startswith("/") or "\\" in name or "\0" in name or ".." in PurePosixPath(name).parts
+
+
 def _refuse_escape(name: str, where: str) -> None:
-    if name.startswith("/") or "\\" in name or "\0" in name or ".." in PurePosixPath(name).parts:
+    if leads_out(name):
         raise BundleError(f"{where}: the path {name!r} leads out of the bundle")
 
 

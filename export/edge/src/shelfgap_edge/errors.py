@@ -3,6 +3,7 @@
 ShelfgapError                 a domain failure; its text is one line that a user can act on
 ├── FrameError                a frame that cannot be decoded or has no usable pixels
 ├── BundleError               a bundle that must not be run
+│   └── SignatureError        its signature, or the keys to check it with, cannot be trusted
 ├── MissingRuntimeError       a runtime that was asked for and is not installed
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
@@ -19,6 +20,10 @@ class FrameError(ShelfgapError):
 
 class BundleError(ShelfgapError):
     """A bundle is incomplete, altered, of an unknown version or otherwise not to be run."""
+
+
+class SignatureError(BundleError):
+    """A signature is missing, does not hold or is of no trusted key; or the trusted keys cannot be read."""
 
 
 class MissingRuntimeError(ShelfgapError):

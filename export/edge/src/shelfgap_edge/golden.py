@@ -86,6 +86,15 @@ class GoldenResult:
         """Return the result as a JSON-ready dict."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        """Return by how much it is off, in one line."""
+        return (
+            f"{self.precision}  {self.file}: {self.expected} expected, {self.missing} missing, "
+            f"{self.unexpected} unexpected, box off by {self.max_box_error_px:.2f} px "
+            f"(allowed {self.tolerance.box_px:g}), score by {self.max_score_error:.4f} "
+            f"(allowed {self.tolerance.score:g})"
+        )
+
 
 def golden_frame(detector: Detector, jpeg: bytes, *, file: str, precision: str, tolerance: Tolerance) -> GoldenFrame:
     """Record what a detector finds in a frame now, as what devices must find later.

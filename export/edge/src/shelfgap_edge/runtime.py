@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_edge.bundle import Files, check_sums, read_bundle
+from shelfgap_edge.admission import UNCHECKED, admit_bundle
+from shelfgap_edge.bundle import Files
 from shelfgap_edge.contract import AUTO, MANIFEST_FILE, MODEL_FILES, PRECISIONS, RUNTIMES, Manifest, parse_manifest
 from shelfgap_edge.errors import BundleError
 from shelfgap_edge.image import DecodedFrame, decode_jpeg, frame_from_array, reduce_frame
 from shelfgap_edge.postprocess import Detections, thresholds_by_class, to_detections
 from shelfgap_edge.precision import PrecisionProbe, probe_precision
 from shelfgap_edge.session import first_line, open_session
+
+if TYPE_CHECKING:
+    from shelfgap_edge.trust import TrustedKeys
 
 Frame = bytes | bytearray | memoryview | NDArray[np.uint8]
 Thresholds = Mapping[str, float] | float | None
@@ -45,6 +49,7 @@ class Detector:
         manifest, runtime: as given.
         precision: "int8" or "fp32" of a detector that was loaded from a bundle, else None.
         probe: what `precision="auto"` measured, else None.
+        signature: the id of the key that signed the bundle, or "not checked".
 
     Raises:
         BundleError: the model cannot be loaded, or its inputs and outputs are not those of the contract.
@@ -58,6 +63,7 @@ class Detector:
         self.runtime = runtime
         self.precision: str | None = None
         self.probe: PrecisionProbe | None = None
+        self.signature = UNCHECKED
         self._default_thresholds = thresholds_by_class(manifest.classes, None, manifest.score_thresholds)
         self._session = open_session(runtime, model if isinstance(model, bytes) else _read_model(model), threads)
 
@@ -70,10 +76,11 @@ class Detector:
         threads: int = 1,
         runtime: str = RUNTIMES[0],
         verify: bool = True,
+        keys: TrustedKeys | None = None,
     ) -> Detector:
         """Load a detector from a bundle directory or a `.tar` of one.
 
-        The files are read once; the bytes that were checked against `SHA256SUMS` are the bytes that run.
+        The files are read once; the bytes that were checked are the bytes that run.
 
         Args:
             bundle: path of the bundle.
@@ -82,16 +89,18 @@ class Detector:
             threads: threads within one operator.
             runtime: "onnxruntime", or "openvino" where the extra is installed.
             verify: False skips the checksums (for a bundle that is being built).
+            keys: one of them must have signed the bundle (see `trust.load_keys`); None leaves that unchecked.
 
         Raises:
             BundleError: the bundle is incomplete, altered, of an unknown version or has no such model.
+            SignatureError: keys are given, and the bundle has no signature or none that holds.
             MissingRuntimeError: the runtime is not installed.
         """
         path = Path(bundle)
-        files = read_bundle(path)
-        if verify:
-            check_sums(files, str(path))
-        return cls.from_files(files, str(path), precision=precision, threads=threads, runtime=runtime)
+        admitted = admit_bundle(path, keys, sums=verify)
+        detector = cls.from_files(admitted.files, str(path), precision=precision, threads=threads, runtime=runtime)
+        detector.signature = admitted.signature
+        return detector
 
     @classmethod
     def from_files(
@@ -116,7 +125,7 @@ class Detector:
             detectors = [
                 cls.from_files(files, where, precision=name, threads=threads, runtime=runtime) for name in offered
             ]
-            return _faster(*detectors)
+            return faster(*detectors)
         if precision not in PRECISIONS:
             raise BundleError(f"{where}: precision must be {', '.join(PRECISIONS)} or {AUTO}, got {precision!r}")
         name = MODEL_FILES[precision]
@@ -229,7 +238,7 @@ def _read_model(path: Path) -> bytes:
         raise BundleError(f"{path}: the model cannot be read ({error.strerror})") from None
 
 
-def _faster(*detectors: Detector) -> Detector:
+def faster(*detectors: Detector) -> Detector:
     """Return the only detector, or the one of (int8, fp32) that this device runs faster, with what was measured."""
     if len(detectors) == 1:
         return detectors[0]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shelfgap_edge.admission import admit_bundle
 from shelfgap_edge.bench.device import device_facts, peak_memory_mb
 from shelfgap_edge.bench.harness import TOTAL, Pipeline, Timing, measure, overhead_us, ratio
 from shelfgap_edge.bench.report import to_report
-from shelfgap_edge.bundle import check_sums, read_bundle
 from shelfgap_edge.contract import RUNTIMES
 from shelfgap_edge.errors import BundleError, FrameError
 from shelfgap_edge.golden import parse_golden
 from shelfgap_edge.runtime import Detector, manifest_of, precisions_of
+
+if TYPE_CHECKING:
+    from shelfgap_edge.trust import TrustedKeys
 
 
 def bench_bundle(
@@ -25,6 +28,7 @@ def bench_bundle(
     threads: int = 1,
     runtimes: Sequence[str] = RUNTIMES[:1],
     verify: bool = True,
+    keys: TrustedKeys | None = None,
 ) -> dict[str, Any]:
     """Measure the latency of a bundle's models from JPEG bytes to detections.
 
@@ -36,6 +40,7 @@ def bench_bundle(
         threads: threads within one operator.
         runtimes: some of `RUNTIMES`, side by side in this process.
         verify: False skips the checksums (for a bundle that is being built).
+        keys: one of them must have signed the bundle; None leaves that unchecked.
 
     Returns:
         The report (see `report.to_report`). `ratios` compares int8 with fp32 in each runtime, and each runtime
@@ -47,9 +52,8 @@ def bench_bundle(
         MissingRuntimeError: a runtime is not installed.
     """
     where = str(bundle)
-    files = read_bundle(bundle)
-    if verify:
-        check_sums(files, where)
+    admitted = admit_bundle(bundle, keys, sums=verify)
+    files = admitted.files
     manifest = manifest_of(files, where)
     if frames is None:
         names = dict.fromkeys(golden.file for golden in parse_golden(files, where))
@@ -75,6 +79,7 @@ def bench_bundle(
         subject={
             "bundle": manifest.name,
             "version": manifest.version,
+            "signature": admitted.signature,
             "device_class": manifest.device_class,
             "input_size": list(manifest.input_size),
             "frames": len(frames),
