@@ -16,6 +16,7 @@ from shelfgap_training.params import (
     ImitationParams,
     LossParams,
     ModelParams,
+    ProgressiveParams,
     TrainParams,
 )
 
@@ -54,6 +55,7 @@ TRAIN = TrainParams(
     validate_every_epochs=1,
     loss=LossParams(assignment=ASSIGNMENT, box_weight=2.0),
     imitation=ImitationParams(epochs=0, size_px=64),
+    progressive=ProgressiveParams(share=0.0, scale=1.0),
     distillation=DistillationParams(teacher=None, weight=1.0),
     augment=AUGMENT,
 )

@@ -22,6 +22,7 @@ from shelfgap_training.losses import detection_losses
 from shelfgap_training.metrics import Truth, average_precision
 from shelfgap_training.model import GapDetector
 from shelfgap_training.params import ModelParams, TrainParams
+from shelfgap_training.progressive import shrink
 
 
 class DetectorModule(pl.LightningModule):
@@ -56,6 +57,8 @@ class DetectorModule(pl.LightningModule):
         self.ema.requires_grad_(False)  # no gradient, so nothing for processes to exchange
         self._teacher = [] if teacher is None else [teacher.fold()]  # in a list: no part of what is trained and saved
         self.imitation_steps = imitation_steps
+        share = train_params.progressive.share
+        self.small_steps = imitation_steps + round(share * (total_steps - imitation_steps)) if share else 0
         self.imitation = None
         if imitation_steps:
             self.imitation = Imitation(model_params.stage_channels[1:], train_params.imitation.size_px)
@@ -82,13 +85,15 @@ class DetectorModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch."""
-        pixels = to_pixels(batch.frames)
+        pixels, boxes_xyxy = to_pixels(batch.frames), batch.boxes_xyxy
+        if self.global_step < self.small_steps:
+            pixels, boxes_xyxy = shrink(pixels, boxes_xyxy, self.params.progressive.scale)
         if self.imitation is not None and self.global_step < self.imitation_steps:
             loss: Tensor = self.imitation(self.model.backbone(pixels), pixels)
             self.log("train/imitation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
             return loss
         raw = self.model(pixels)
-        losses = detection_losses(raw, batch.boxes_xyxy, batch.class_ids, batch.labelled, self.params.loss)
+        losses = detection_losses(raw, boxes_xyxy, batch.class_ids, batch.labelled, self.params.loss)
         values = {
             "train/loss": losses.total,
             "train/score_loss": losses.score,

@@ -47,6 +47,13 @@ class ImitationParams(Section):
     size_px: Annotated[int, Field(ge=64, multiple_of=32)]  # side of what the ImageNet network sees
 
 
+class ProgressiveParams(Section):
+    """Small pictures first (see `progressive`)."""
+
+    share: Annotated[float, Field(ge=0, lt=1)]  # of the epochs with labels, from the first; and the imitation, unless 0
+    scale: Annotated[float, Field(gt=0, le=1)]  # of the input size, rounded to a multiple of 32
+
+
 class DistillationParams(Section):
     """A larger detector to learn from, beside the labels (see `distillation`)."""
 
@@ -68,6 +75,7 @@ class TrainParams(Section):
     validate_every_epochs: Annotated[int, Field(ge=1)]
     loss: LossParams
     imitation: ImitationParams
+    progressive: ProgressiveParams
     distillation: DistillationParams
     augment: AugmentParams
 
