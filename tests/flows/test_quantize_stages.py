@@ -12,6 +12,7 @@ from shelfgap_edge.contract import MODEL_FILES, read_manifest
 from shelfgap_edge.verify import verify_bundle
 from shelfgap_export.onnx_export import export_core, with_float_front_end
 from shelfgap_flows import cli_stages, stages
+from shelfgap_flows.gate import candidate_of
 from shelfgap_flows.params import workspace_params
 from shelfgap_flows.workspace import Workspace
 from small_network import MODEL
@@ -71,10 +72,10 @@ def test_sensitivity_ranks_the_layers_and_changes_no_model(exported, quantized, 
 def test_a_bundle_starts_with_what_was_measured_to_be_faster(exported, quantized, ratio, precision):
     if not (exported.reports / "evaluation.json").is_file():
         stages.evaluate_stage(exported)
-    gate = {"verdict": "pass", "reason": "", "checks": []}
     latency = {"ratios": [{"name": "int8", "reference": "fp32", "p50": {"inference": ratio}}]}
-    (exported.reports / "gate.json").write_text(json.dumps(gate))
     (exported.reports / "latency.json").write_text(json.dumps(latency))
+    gate = {"verdict": "pass", "reason": "", "candidate": {"identity": candidate_of(exported).identity}}
+    (exported.reports / "gate.json").write_text(json.dumps(gate))
     stages.bundle_stage(exported)
     manifest = read_manifest(exported.bundle)
     assert (manifest.default_precision, manifest.device_class) == (precision, "x86")
