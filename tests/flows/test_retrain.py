@@ -110,6 +110,8 @@ def test_what_was_shipped_is_what_params_yaml_says_and_a_release_changes_nothing
     workspace, champion, result, _ = second
     shipped = manifest(workspace)
     assert shipped["version"] != champion["version"]
+    gate = json.loads((workspace / "release" / "bundle" / "gate.json").read_text())
+    assert (gate["candidate"]["version"], gate["champion"]["version"]) == (shipped["version"], champion["version"])
     params = load_params(workspace / "params.yaml")
     assert params.dataset.source == str(workspace / "data" / "versions" / "v0002")
     if result["chosen"] == "from-champion":
