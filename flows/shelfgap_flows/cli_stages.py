@@ -144,8 +144,6 @@ def bench(
     _show(report, as_json, to_table(report))
 
 
-
-
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory or .tar.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
