@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import signal
 import sys
 import tarfile
 from dataclasses import replace
@@ -13,9 +15,10 @@ from xml.etree import ElementTree
 
 import jsonschema
 import onnx
+import psutil
 import pytest
 import yaml
-from patches_workspace import OPEN_GATE
+from patches_workspace import OPEN_GATE, start, wait_for
 from shelfgap_datasets.coco import load_dataset, save_dataset
 from shelfgap_edge.bundle import compute_sums
 from shelfgap_edge.contract import read_manifest
@@ -234,3 +237,22 @@ def test_a_bundle_is_not_judged_on_the_pictures_that_it_learned(gate, patches_bu
     code, _, err = gate("--candidate", learned, "--dataset", trained.root, "--split", "all")
     assert code == 1
     assert "the candidate was trained on it; judge on its test split alone" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_with_130_and_leaves_no_verdict(patches_bundle, trained, tmp_path):
+    values = workspace_params(tmp_path / "none").model_dump(mode="json")
+    values["gate"].update(OPEN_GATE | {"latency": {**OPEN_GATE["latency"], "min_seconds": 60}})
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    folder = tmp_path / "gate"
+    given = ("--candidate", patches_bundle, "--champion", patches_bundle, "--dataset", trained.root)
+    process = start("gate", *given, "--report", folder, "--workspace", tmp_path)
+    wait_for(lambda: psutil.Process(process.pid).children(), process)
+    children = psutil.Process(process.pid).children()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("shelfgap: interrupted; run the same command to go on from there\n")
+    assert "Traceback" not in err
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert list(folder.iterdir()) == []
