@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--params", type=Path, default=REPOSITORY / "params.yaml", help="values of the gate")
     parser.add_argument("--runs", type=int, default=200, help="simulated gate runs a row (200); 0 leaves them out")
     parser.add_argument(
-        "--groups", type=int, nargs="+", default=[50, 100, 200, 400, 500], help="sizes, 3 pictures each"
+        "--groups", type=int, nargs="+", default=[50, 100, 200, 400, 600], help="sizes, 3 pictures each"
     )
     parser.add_argument("--drop", type=float, default=0.03, help="AP50 that the weaker detector lacks (0.03)")
     parser.add_argument("--latency-runs", type=int, default=0, help="real runs a row (0); 20 take about an hour")
