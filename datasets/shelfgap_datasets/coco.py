@@ -5,6 +5,7 @@ Source: COCO data format, https://cocodataset.org/#format-data
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,11 @@ def load_dataset(root: Path) -> Dataset:
         first = f"; first reason: {dataset.rejections[0].reason}" if dataset.rejections else ""
         raise DatasetError(f"{path}: no usable image record{first}")
     return dataset
+
+
+def annotations_hash(root: Path) -> str:
+    """Return the SHA-256 (hex) of the annotations of a dataset, which hold the hash and the split of every image."""
+    return hashlib.sha256((root / ANNOTATIONS_FILE).read_bytes()).hexdigest()
 
 
 def parse_coco(raw: object, where: str) -> Dataset:

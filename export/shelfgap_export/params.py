@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from shelfgap_datasets.params import Fraction, Section
 
 Pixels = Annotated[int, Field(ge=1)]
@@ -36,13 +36,50 @@ class BenchParams(Section):
     threads: Annotated[int, Field(ge=1)]
 
 
+Margin = Annotated[float, Field(gt=0)]
+
+
+class GateMargins(Section):
+    """How much worse than the champion a candidate may be and still be called not worse (see `gate`)."""
+
+    ap50: Margin
+    recall_at_p90: Margin
+    latency: Margin  # share of the champion's, as the two below
+    model_size: Margin
+    memory: Margin
+
+
+def _looks(pairs: tuple[int, ...]) -> tuple[int, ...]:
+    if not pairs or list(pairs) != sorted(set(pairs)) or pairs[0] < 2:
+        raise ValueError("must be ascending counts, each once, the first one 2 or more")
+    return pairs
+
+
+class GateLatencyParams(Section):
+    """How the latency of two models is compared (see `gate.latency`)."""
+
+    pairs: Annotated[tuple[int, ...], AfterValidator(_looks)]  # of processes, after which it may be decided
+    min_seconds: Annotated[float, Field(ge=0)]  # measured in each process
+    min_count: Annotated[int, Field(ge=11)]  # frames measured in each process
+    threads: Annotated[int, Field(ge=1)]
+    budgets_ms: dict[str, Annotated[float, Field(gt=0)]]  # device class -> p90 of a whole frame
+
+
 class GateParams(Section):
-    """Floors that a candidate must reach on the test split, and what INT8 may lose."""
+    """What a candidate must reach on the test split, and how it is compared with the champion."""
 
     min_ap50: Fraction
     min_recall: Fraction
     min_precision: Fraction
     max_int8_ap50_loss: Fraction
+    min_slice_ap50: Fraction
+    min_slice_recall: Fraction
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]  # one-sided
+    resamples: Annotated[int, Field(ge=100)]
+    seed: Annotated[int, Field(ge=0)]
+    min_groups: Annotated[int, Field(ge=2)]
+    margins: GateMargins
+    latency: GateLatencyParams
 
 
 class BundleParams(Section):

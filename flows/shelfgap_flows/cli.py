@@ -13,6 +13,7 @@ from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.cli_bundle import bundle_app
 from shelfgap_flows.cli_data import data_app
+from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, fail, print_json
 from shelfgap_flows.cli_stages import add_stage_commands
 from shelfgap_flows.cli_training import add_training_commands
@@ -80,8 +81,7 @@ def release(
         for name, value in summary_rows(result):
             table.add_row(name, value)
         Console().print(table)
-    if result.bundle is None:
-        raise typer.Exit(1)
+    raise typer.Exit(EXIT_CODES[result.verdict])
 
 
 def _prepare_process() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json, progress_bar
 
 data_app = typer.Typer(help="Import, check, generate and split datasets.", no_args_is_help=True)
@@ -187,8 +188,7 @@ def ingest(
         print_json({**asdict(result), "retraining": retraining.to_dict()})
     else:
         print_retraining(retraining)
-    if retraining.verdict == "fail":
-        raise typer.Exit(1)
+    raise typer.Exit(EXIT_CODES.get(retraining.verdict, 0))
 
 
 @data_app.command(epilog="Example: shelfgap data export data/dataset --format cvat --to review")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shelfgap_flows.cli_output import AsJson, WorkspaceOption, fail, print_json
+from shelfgap_flows.cli_gate import gate
+from shelfgap_flows.cli_output import AsJson, WorkspaceOption, fail, print_json, progress_bars
 
 
 class ScoredSplit(StrEnum):
@@ -38,7 +39,7 @@ _EXAMPLES = {
     "quantize": "shelfgap quantize --json",
     "evaluate": "shelfgap evaluate --bundle release/bundle --dataset data/dataset --split test --json",
     "bench": "shelfgap bench --json",
-    "gate": "shelfgap gate --workspace runs/store-12",
+    "gate": "shelfgap gate --candidate new.tar --champion released.tar --dataset data/dataset",
     "predict": "shelfgap predict release/bundle shelf.jpg --draw pictures",
 }
 
@@ -120,24 +121,27 @@ def evaluate(
     _show(evaluation, as_json, _scores(evaluation))
 
 
-def bench(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
+def bench(
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Instead, measure the candidate against the champion, for the gate.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
     """Measure the latency of the workspace's models with the edge harness."""
     from shelfgap_edge.bench.report import to_table
 
+    if pairs:
+        from shelfgap_flows.gate import pairs_stage
+
+        with progress_bars() as progress:
+            report = pairs_stage(_workspace(workspace), progress)
+        _show(report, as_json, _ratio_line(report["latency"]))
+        return
     from shelfgap_flows.stages import bench_stage
 
     report = bench_stage(_workspace(workspace))
     _show(report, as_json, to_table(report))
-
-
-def gate(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
-    """Judge the evaluation by the floors of params.yaml; exit code 1 if it does not pass."""
-    from shelfgap_flows.stages import gate_stage
-
-    report = gate_stage(_workspace(workspace))
-    _show(report, as_json, f"gate: {report['verdict']}: {report['reason']}")
-    if report["verdict"] != "pass":
-        raise typer.Exit(1)
 
 
 def predict(
@@ -173,6 +177,14 @@ def _workspace(root: Path) -> Any:
 def _show(report: dict[str, Any], as_json: bool, *lines: str) -> None:
     show: Callable[[], None] = (lambda: print_json(report)) if as_json else (lambda: print("\n".join(lines)))
     show()
+
+
+def _ratio_line(latency: dict[str, Any] | None) -> str:
+    if latency is None:
+        return "no champion to measure against"
+    ratio = latency["ratio"]
+    interval = f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
+    return f"latency by that of the champion: {interval}, {latency['pairs']} pairs of processes"
 
 
 def _sensitivity_rows(report: dict[str, Any]) -> list[str]:

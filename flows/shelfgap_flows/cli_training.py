@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, print_json
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ def retrain(
         print_json(result.to_dict())
     else:
         print_retraining(result)
-    if result.verdict == "fail":
-        raise typer.Exit(1)
+    raise typer.Exit(EXIT_CODES.get(result.verdict, 0))
 
 
 def print_retraining(result: Retraining) -> None:

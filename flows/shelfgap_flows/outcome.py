@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from shelfgap_flows.workspace import Workspace
 
@@ -14,7 +14,7 @@ class Release:
     """What a release flow brought; `bundle` is None when the gate did not pass."""
 
     bundle: str | None
-    verdict: str
+    verdict: Literal["pass", "fail", "inconclusive"]
     reason: str
     mlflow_run_id: str
     evaluation: dict[str, Any]  # INT8 on the test split

@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from shelfgap_training.figures import FIGURES
 
+from shelfgap_flows.gate import keep_champion
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.params import Params
@@ -18,7 +19,7 @@ from shelfgap_flows.sign import sign_release
 from shelfgap_flows.summary import summary_markdown
 from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
 
-REPORT_FORMS = (".json", ".md", ".png", ".jpg")  # of what MLflow keeps from reports/
+REPORT_FORMS = (".json", ".md", ".xml", ".html", ".png", ".jpg")  # of what MLflow keeps from reports/
 
 
 def data_stages(params: Params) -> list[str]:
@@ -70,13 +71,16 @@ def release_flow(workspace_root: str) -> Release:
     stages = [*data_stages(workspace.params()), "train", "export", "quantize", "evaluate", "bench"]
     for stage in stages:
         reproduce(workspace, stage)
+    keep_champion(workspace)
+    reproduce(workspace, "pairs")
     try:
         reproduce(workspace, "gate")
         reproduce(workspace, "bundle")
         sign(workspace)
     except WorkspaceError:
-        # a failed gate is a result, not a fault of the flow
-        if read_report(workspace, "gate.json")["verdict"] == "pass":
+        # a gate that did not pass is a result, not a fault of the flow
+        judged = workspace.reports / "gate.json"
+        if not judged.is_file() or read_report(workspace, judged.name)["verdict"] == "pass":
             raise
     release = collect(workspace)
     record(workspace, release)

@@ -44,6 +44,8 @@ from shelfgap_flows.stages import code_hash, dataset_hash
 from shelfgap_flows.versions import current_version, versions_folder
 from shelfgap_flows.workspace import Workspace, run_dvc
 
+Verdict = Literal["up to date", "pass", "fail", "inconclusive"]
+
 _CHAMPIONS = "models/champions"  # weights that a recipe starts from, named by their hash
 _REPORT = "retrain.json"
 
@@ -56,7 +58,7 @@ class RetrainError(ShelfgapError):
 class Retraining:
     """What a retraining brought; `release` is None where it came to none."""
 
-    verdict: Literal["up to date", "pass", "fail"]
+    verdict: Verdict
     reason: str
     key: str  # of data, champion, parameters and code
     source: str
@@ -181,7 +183,7 @@ def _retrain(workspace: Workspace, params: Params, champion: Champion | None) ->
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def result(
-        verdict: Literal["up to date", "pass", "fail"],
+        verdict: Verdict,
         reason: str,
         chosen: Start | None = None,
         comparison: Comparison | None = None,
@@ -217,7 +219,7 @@ def _retrain(workspace: Workspace, params: Params, champion: Champion | None) ->
         release = release_flow(str(workspace.root))
         passed = release.bundle is not None
         reason += "; released" if passed else f"; the gate did not pass ({release.reason}), the old bundle stays"
-        outcome = result("pass" if passed else "fail", reason, chosen, comparison, release.to_dict())
+        outcome = result(release.verdict, reason, chosen, comparison, release.to_dict())
     text = retrain_markdown(outcome)
     create_markdown_artifact(text, key="retraining")
     write_text_atomic(workspace.reports / "retrain.md", text)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.coco import ANNOTATIONS_FILE, load_dataset, write_text_atomic
+from shelfgap_datasets.coco import annotations_hash, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
 from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import UNSTATED, Dataset
@@ -107,7 +107,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         {"train_seconds": result.seconds},
         files={"gallery": sheet, "model": workspace.models / "detector.pt"},
     )
-    _write_json(workspace.reports / "training.json", report)
+    write_json(workspace.reports / "training.json", report)
     shutil.rmtree(scratch, ignore_errors=True)
     return report
 
@@ -139,7 +139,7 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
         "dataset_sha256": trained.dataset_sha256,
         "mlflow_run_id": trained.mlflow_run_id,
     }
-    _write_json(workspace.reports / "export.json", report)
+    write_json(workspace.reports / "export.json", report)
     return report
 
 
@@ -150,12 +150,12 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_export.quantize import quantize_model
 
     params = workspace.params()
-    exported = _read_report(workspace, "export.json", "shelfgap export")
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
-    quantized, known_sizes = quantize_model(onnx.load(_model(workspace, CORE_FILE)), frames, params.quantize, size)
+    quantized, known_sizes = quantize_model(onnx.load(model_file(workspace, CORE_FILE)), frames, params.quantize, size)
     model = quantized.model
-    fp32 = _candidate_detector(workspace, _model(workspace, MODEL_FILES["fp32"]), classes, size)
+    fp32 = _candidate_detector(workspace, model_file(workspace, MODEL_FILES["fp32"]), classes, size)
     int8 = _candidate_detector(workspace, model.SerializeToString(), classes, size)
     parity = compare(
         [fp32.detect(frame, score_thresholds=0.0) for frame in frames],
@@ -170,7 +170,7 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
         "calibration_images": len(frames),
         "known_frame_sizes": [list(known) for known in known_sizes],
     }
-    _write_json(workspace.reports / "quantize.json", report)
+    write_json(workspace.reports / "quantize.json", report)
     return report
 
 
@@ -183,7 +183,7 @@ def quantize_sensitivity(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_training.metrics import average_precision
 
     params = workspace.params()
-    exported = _read_report(workspace, "export.json", "shelfgap export")
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     dataset = _dataset(workspace)
 
@@ -194,9 +194,9 @@ def quantize_sensitivity(workspace: Workspace) -> dict[str, Any]:
         return average_precision(scored.truths, scored.detections, len(scored.classes)).ap50
 
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
-    core = onnx.load(_model(workspace, CORE_FILE))
+    core = onnx.load(model_file(workspace, CORE_FILE))
     report = asdict(measure_sensitivity(core, frames, params.quantize, ap50))
-    _write_json(workspace.reports / "sensitivity.json", report)
+    write_json(workspace.reports / "sensitivity.json", report)
     return report
 
 
@@ -211,11 +211,11 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_training.gallery import worst_sheet
     from shelfgap_training.report import evaluation_markdown
 
-    exported = _read_report(workspace, "export.json", "shelfgap export")
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
     classes, size = tuple(exported["classes"]), _size(exported["input_size"])
     dataset, params = _dataset(workspace), workspace.params()
     detectors = {
-        precision: _candidate_detector(workspace, _model(workspace, MODEL_FILES[precision]), classes, size)
+        precision: _candidate_detector(workspace, model_file(workspace, MODEL_FILES[precision]), classes, size)
         for precision in ("fp32", "int8")
     }
     val = score_images(detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
@@ -239,7 +239,7 @@ def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
     sheet = worst_sheet(workspace.dataset, test["int8"], thresholds, params.evaluation.gallery)
     cv2.imwrite(str(reports / "worst_test.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     write_text_atomic(reports / "evaluation.md", evaluation_markdown(report, params.evaluation.confidence))
-    _write_json(reports / "evaluation.json", report)
+    write_json(reports / "evaluation.json", report)
     return report
 
 
@@ -278,8 +278,8 @@ def bench_stage(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_export.bundle import GOLDEN_SIZE
 
     params = workspace.params()
-    exported = _read_report(workspace, "export.json", "shelfgap export")
-    models = {precision: _model(workspace, name) for precision, name in MODEL_FILES.items()}
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
+    models = {precision: model_file(workspace, name) for precision, name in MODEL_FILES.items()}
     manifest = _candidate_manifest(workspace, tuple(exported["classes"]), _size(exported["input_size"]), models)
     frames = [
         render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
@@ -298,44 +298,31 @@ def bench_stage(workspace: Workspace) -> dict[str, Any]:
             threads=params.bench.threads,
             verify=False,
         )
-    _write_json(workspace.reports / "latency.json", report)
+    write_json(workspace.reports / "latency.json", report)
     return report
 
 
-def gate_stage(workspace: Workspace) -> dict[str, Any]:
-    """Judge the evaluation; writes reports/gate.json."""
-    from shelfgap_export.gate import judge
+def release_manifest(workspace: Workspace) -> Manifest:
+    """Return the manifest that a release of the workspace's models has: INT8 unless measured to be no faster.
 
-    evaluation = _read_report(workspace, "evaluation.json", "shelfgap evaluate")
-    verdict = judge(evaluation["test"]["int8"], evaluation["test"]["fp32"], workspace.params().gate)
-    report = verdict.to_dict()
-    _write_json(workspace.reports / "gate.json", report)
-    return report
-
-
-def bundle_stage(workspace: Workspace) -> dict[str, Any]:
-    """Write release/bundle, the same as .tar, and release/detector.pt, its weights.
-
-    INT8 is the default unless it was measured to be no faster.
+    Raises:
+        StageError: an earlier stage has not run.
     """
-    from shelfgap_export.bundle import make_manifest, precision_by_latency, write_bundle
+    from shelfgap_export.bundle import make_manifest, precision_by_latency
 
     params = workspace.params()
-    exported = _read_report(workspace, "export.json", "shelfgap export")
-    evaluation = _read_report(workspace, "evaluation.json", "shelfgap evaluate")
-    latency = _read_report(workspace, "latency.json", "shelfgap bench")
-    gate = _read_report(workspace, "gate.json", "shelfgap gate")
-    detector = workspace.models / "detector.pt"
-    models = {precision: _model(workspace, name) for precision, name in MODEL_FILES.items()}
-    manifest = make_manifest(
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
+    evaluation = read_stage_report(workspace, "evaluation.json", "shelfgap evaluate")
+    latency = read_stage_report(workspace, "latency.json", "shelfgap bench")
+    return make_manifest(
         name=params.bundle.name,
-        models=models,
+        models={precision: model_file(workspace, name) for precision, name in MODEL_FILES.items()},
         classes=tuple(exported["classes"]),
         input_size=_size(exported["input_size"]),
         score_thresholds=_all_thresholds(exported["classes"], evaluation["score_thresholds"]),
         hashes={
             "data": exported["dataset_sha256"],
-            "detector": file_hash(detector),
+            "detector": file_hash(workspace.models / "detector.pt"),
             "params": params_hash(params),
             "code": code_hash("datasets", "training", "export", "edge"),
         },
@@ -343,9 +330,30 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
         default_precision=precision_by_latency(latency),
         device_class=params.quantize.device_class,
     )
+
+
+def bundle_stage(workspace: Workspace) -> dict[str, Any]:
+    """Write release/bundle, the same as .tar, and release/detector.pt, its weights.
+
+    Raises:
+        StageError: an earlier stage has not run, or the gate judged other models or another operating point.
+    """
+    from shelfgap_edge.identity import model_identity
+    from shelfgap_export.bundle import write_bundle
+
+    params = workspace.params()
+    manifest = release_manifest(workspace)
+    models = {precision: model_file(workspace, name) for precision, name in MODEL_FILES.items()}
+    gate = read_stage_report(workspace, "gate.json", "shelfgap gate")
+    identity = model_identity(manifest, {path.name: path.read_bytes() for path in models.values()})
+    if gate["candidate"]["identity"] != identity:
+        raise StageError(
+            f"{workspace.reports / 'gate.json'}: judged {gate['candidate']['identity'][:12]}, models and thresholds "
+            f"are {identity[:12]} now; run: shelfgap gate"
+        )
     rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
     write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights)
-    shutil.copyfile(detector, workspace.champion)
+    shutil.copyfile(workspace.models / "detector.pt", workspace.champion)
     return {"bundle": str(workspace.bundle), "version": manifest.version}
 
 
@@ -369,8 +377,8 @@ def file_hash(path: Path) -> str:
 
 
 def dataset_hash(workspace: Workspace) -> str:
-    """Return the SHA-256 (hex) of the annotations, which hold the hash and the split of every image."""
-    return hashlib.sha256((workspace.dataset / ANNOTATIONS_FILE).read_bytes()).hexdigest()
+    """Return the SHA-256 (hex) of the annotations that are trained on."""
+    return annotations_hash(workspace.dataset)
 
 
 def code_hash(*areas: str) -> str:
@@ -444,7 +452,12 @@ def _dataset(workspace: Workspace) -> Dataset:
     return load_dataset(workspace.dataset)
 
 
-def _model(workspace: Workspace, name: str) -> Path:
+def model_file(workspace: Workspace, name: str) -> Path:
+    """Return the path of a model that an earlier stage made.
+
+    Raises:
+        StageError: it is not there.
+    """
     path = workspace.models / name
     if not path.is_file():
         command = "shelfgap quantize" if name == MODEL_FILES["int8"] else "shelfgap export"
@@ -457,7 +470,12 @@ def _size(values: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _read_report(workspace: Workspace, name: str, command: str) -> dict[str, Any]:
+def read_stage_report(workspace: Workspace, name: str, command: str) -> dict[str, Any]:
+    """Return what an earlier stage reported.
+
+    Raises:
+        StageError: it is not there, or not JSON; names the command that writes it.
+    """
     path = workspace.reports / name
     try:
         report: dict[str, Any] = json.loads(path.read_text())
@@ -468,7 +486,8 @@ def _read_report(workspace: Workspace, name: str, command: str) -> dict[str, Any
     return report
 
 
-def _write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Write a report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(path, json.dumps(content, indent=2) + "\n")
 

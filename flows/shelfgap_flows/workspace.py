@@ -61,6 +61,11 @@ class Workspace:
         return self.root / "release" / "detector.pt"
 
     @property
+    def compared(self) -> Path:
+        """The bundle that the candidate is compared with: the one released before it."""
+        return self.root / "release" / "champion" / "bundle.tar"
+
+    @property
     def scratch(self) -> Path:
         """Checkpoints of an unfinished training."""
         return self.root / ".scratch"

@@ -8,10 +8,14 @@ import shutil
 import onnx
 import pytest
 import yaml
+from patches_workspace import OPEN_GATE
 from shelfgap_edge.contract import MODEL_FILES, read_manifest
 from shelfgap_edge.verify import verify_bundle
+from shelfgap_export.gate.entrant import load_entrant
+from shelfgap_export.gate.latency import LatencyError
 from shelfgap_export.onnx_export import export_core, with_float_front_end
 from shelfgap_flows import cli_stages, stages
+from shelfgap_flows.gate import candidate_of, champion_of, gate_stage, keep_champion, pairs_stage
 from shelfgap_flows.params import workspace_params
 from shelfgap_flows.workspace import Workspace
 from small_network import MODEL
@@ -67,15 +71,64 @@ def test_sensitivity_ranks_the_layers_and_changes_no_model(exported, quantized, 
     assert [line.split()[0] for line in table[3:]] == [row["layer"] for row in report["layers"]]
 
 
-@pytest.mark.parametrize(("ratio", "precision"), [(0.5, "int8"), (1.2, "fp32")])
-def test_a_bundle_starts_with_what_was_measured_to_be_faster(exported, quantized, ratio, precision):
+def released(exported, ratio):
+    """Release the workspace with a latency ratio of INT8 to fp32; returns the manifest."""
     if not (exported.reports / "evaluation.json").is_file():
         stages.evaluate_stage(exported)
-    gate = {"verdict": "pass", "reason": "", "checks": []}
     latency = {"ratios": [{"name": "int8", "reference": "fp32", "p50": {"inference": ratio}}]}
-    (exported.reports / "gate.json").write_text(json.dumps(gate))
     (exported.reports / "latency.json").write_text(json.dumps(latency))
+    gate = {"verdict": "pass", "reason": "", "candidate": {"identity": candidate_of(exported).identity}}
+    (exported.reports / "gate.json").write_text(json.dumps(gate))
     stages.bundle_stage(exported)
-    manifest = read_manifest(exported.bundle)
+    return read_manifest(exported.bundle)
+
+
+@pytest.mark.parametrize(("ratio", "precision"), [(0.5, "int8"), (1.2, "fp32")])
+def test_a_bundle_starts_with_what_was_measured_to_be_faster(exported, quantized, ratio, precision):
+    manifest = released(exported, ratio)
     assert (manifest.default_precision, manifest.device_class) == (precision, "x86")
     assert verify_bundle(exported.bundle).passed
+
+
+@pytest.fixture(scope="module")
+def superseded(exported, quantized):
+    """The workspace with a released bundle and, as its candidate, the same models at another operating point."""
+    released(exported, 0.5)
+    identity = candidate_of(exported).identity
+    keep_champion(exported)
+    assert champion_of(exported) is None  # the candidate is what was released
+    evaluation = exported.reports / "evaluation.json"
+    report = json.loads(evaluation.read_text())
+    report["score_thresholds"]["gap"] += 0.01
+    evaluation.write_text(json.dumps(report))
+    keep_champion(exported)
+    return exported, identity
+
+
+def test_the_released_bundle_becomes_the_champion_of_another_candidate(superseded):
+    workspace, released_identity = superseded
+    assert champion_of(workspace).identity == released_identity != candidate_of(workspace).identity
+    with pytest.raises(stages.StageError, match=r"gate\.json: judged .*, models and thresholds are .* now"):
+        stages.bundle_stage(workspace)  # the verdict is on another operating point
+
+
+def test_the_stages_judge_it_against_the_champion(superseded):
+    workspace, _ = superseded
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["gate"].update(OPEN_GATE)
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    with pytest.raises(stages.StageError, match=r"pairs\.json: not there yet; run: shelfgap bench --pairs"):
+        gate_stage(workspace)
+    pairs_stage(workspace)
+    report = gate_stage(workspace)
+    assert (report["verdict"], report["champion"]["identity"]) == ("pass", champion_of(workspace).identity)
+    assert report["candidate"]["identity"] == candidate_of(workspace).identity
+    assert json.loads((workspace.reports / "gate.json").read_text()) == report
+    bundle = stages.bundle_stage(workspace)
+    assert load_entrant(workspace.bundle).identity == report["candidate"]["identity"]
+    assert bundle["version"] == report["candidate"]["version"]
+    pairs = json.loads((workspace.reports / "pairs.json").read_text())
+    pairs["latency"]["candidate"] = "0" * 64
+    (workspace.reports / "pairs.json").write_text(json.dumps(pairs))
+    with pytest.raises(LatencyError, match="not that of this candidate and champion; measure again"):
+        gate_stage(workspace)

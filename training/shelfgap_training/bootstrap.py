@@ -13,7 +13,16 @@ from shelfgap_datasets.schema import ImageRecord
 
 from shelfgap_training.figures import FIGURES, ClassMatches, Values, Weights, class_matches, mean_ap50
 
-__all__ = ["ClassMatches", "Interval", "bootstrap", "class_matches", "clusters_of", "mean_ap50", "paired_difference"]
+__all__ = [
+    "ClassMatches",
+    "Interval",
+    "bootstrap",
+    "class_matches",
+    "clusters_of",
+    "mean_ap50",
+    "paired_difference",
+    "resample",
+]
 
 _IMAGES_AT_ONCE = 20_000  # weighted images held in memory at a time
 
@@ -65,13 +74,27 @@ def bootstrap(
     Source: Efron, Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13 and 8 (clusters).
     """
     values = figures(np.ones((1, len(clusters)), np.int64))[:, 0]
+    drawn = resample(figures, clusters, resamples=resamples, seed=seed)
+    return [Interval(float(value), *_bounds(row, confidence)) for value, row in zip(values, drawn, strict=True)]
+
+
+def resample(
+    figures: Callable[[Weights], NDArray[np.float64]],
+    clusters: Sequence[str] | NDArray[np.str_],
+    *,
+    resamples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return figures of draws of whole clusters with replacement, float64 (F, resamples); (F, 0) for one cluster.
+
+    Args:
+        figures: as of `bootstrap`.
+        clusters: name of the scene or store of each image.
+        resamples: draws.
+        seed: of the draws.
+    """
     drawn = [figures(weights) for weights in _draws(clusters, resamples, seed)]
-    if not drawn:
-        return [Interval(float(value), np.nan, np.nan) for value in values]
-    return [
-        Interval(float(value), *_bounds(row, confidence))
-        for value, row in zip(values, np.concatenate(drawn, axis=1), strict=True)
-    ]
+    return np.concatenate([figures(np.zeros((0, len(clusters)), np.int64)), *drawn], axis=1)
 
 
 def paired_difference(

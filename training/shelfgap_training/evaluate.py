@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class ScoredImages:
 
 
 def score_images(
-    detector: Detector, root: Path, records: Sequence[ImageRecord], annotated_classes: Sequence[str]
+    detector: Detector,
+    root: Path,
+    records: Sequence[ImageRecord],
+    annotated_classes: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
 ) -> ScoredImages:
     """Run a detector on images of a dataset directory and keep every candidate.
 
@@ -62,6 +66,7 @@ def score_images(
         records: the images.
         annotated_classes: classes labelled in the dataset; what the detector says of others, or of a class that was
             not labelled in a picture, is left out.
+        progress: told how many images are done, and of how many.
 
     Raises:
         DatasetError: no image, no class in common, or no image that the runtime can read.
@@ -78,7 +83,9 @@ def score_images(
     to_common = np.array([classes.index(name) if name in classes else -1 for name in ours])
     scored: list[tuple[ImageRecord, Truth, Detections]] = []
     unreadable: list[str] = []
-    for record in records:
+    for number, record in enumerate(records, start=1):
+        if progress is not None:
+            progress(number, len(records))
         try:
             found = detector.detect(read_frame(read_picture(root, record.file_name)), score_thresholds=0.0)
         except (FrameError, OSError) as error:

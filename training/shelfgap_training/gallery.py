@@ -92,7 +92,7 @@ def worst_sheet(
         size = (max(1, int(record.height * shrink)), max(1, int(record.width * shrink)))
         frame = load_resized(read_picture(root, record.file_name), size)
         from_size = (record.height, record.width)
-        drawn = _draw_judged(frame, scored.truths[index], judged[index], scored.classes, from_size)
+        drawn = draw_judged(frame, scored.truths[index], judged[index], scored.classes, from_size)
         told = ", ".join(f"{count} {kind}" for kind, count in judged[index].mistakes.most_common())
         pictures.append(np.concatenate([_caption(f"{told}: {record.file_name}", size[1]), drawn]))
     return contact_sheet(pictures, columns=5, cell=_CELL)
@@ -112,11 +112,19 @@ def contact_sheet(pictures: Sequence[NDArray[np.uint8]], columns: int, cell: tup
     return sheet
 
 
-def _draw_judged(
+def draw_judged(
     frame: NDArray[np.uint8], truth: Truth, judged: JudgedImage, classes: Sequence[str], from_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Draw boxes given in pixels of a picture of `from_size` on that picture at another size."""
-    canvas = np.ascontiguousarray(frame)
+    """Draw the boxes and detections of a picture, each in the look of its kind (see `worst_sheet`), on a copy.
+
+    Args:
+        frame: uint8 (H, W, 3) RGB, of any size.
+        truth: labelled boxes.
+        judged: their kinds and the detections.
+        classes: names by class id.
+        from_size: (height, width) of the picture whose pixels the boxes are in.
+    """
+    canvas = np.ascontiguousarray(frame.copy())
     boxes = scale(truth.boxes_xyxy, from_size, canvas.shape[:2])
     for box, kind in zip(boxes, judged.box_kinds, strict=True):
         _rectangle(canvas, box, _LABELLED if kind == "found" else _NOT_FOUND, 1)

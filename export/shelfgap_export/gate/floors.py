@@ -1,0 +1,71 @@
+"""Floors: what a candidate must reach by itself, on all pictures and on every slice that is large enough.
+
+A floor is passed when what was measured reaches it, and failed when even the upper bound of its interval does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shelfgap_export.gate.difference import Difference, samples_to_decide
+from shelfgap_export.gate.verdict import Check, Judgement, Kind, Needs, Provided
+from shelfgap_export.params import GateParams
+
+_NORMAL_95 = 1.96
+
+
+def floor_checks(evaluation: Mapping[str, Any], params: GateParams) -> list[Check]:
+    """Judge the figures of the candidate's evaluation (see `shelfgap_training.evaluate.evaluate`), and its slices."""
+    floors = {"ap50": params.min_ap50, "recall": params.min_recall, "precision": params.min_precision}
+    mode = evaluation["precision_mode"]
+    counts = {"groups": evaluation["groups"], "images": evaluation["images"]}
+    checks = [
+        _floor(f"{mode} {name}", "floor", {**evaluation[name], **counts}, floor, params)
+        for name, floor in floors.items()
+    ]
+    slice_floors = {"ap50": params.min_slice_ap50, "recall": params.min_slice_recall}
+    for row in evaluation["slices"]:
+        where = f"{row['by']} {row['slice']}" + ("" if row["class"] is None else f", {row['class']}")
+        name, floor = f"{mode} {row['figure']} where {where}", slice_floors[row["figure"]]
+        if row["value"] is None:
+            reason = f"{name}: not judged, {row['boxes']} boxes are too few"
+            checks.append(Check(name, "slice floor", "not judged", reason, bound=floor))
+        else:
+            checks.append(_floor(name, "slice floor", row, floor, params))
+    return checks
+
+
+def int8_loss_check(int8: float | None, fp32: float | None, params: GateParams) -> Check:
+    """Judge what INT8 loses of AP50 against the float model of the same candidate, as measured."""
+    name, bound = "ap50 lost to int8", params.max_int8_ap50_loss
+    if int8 is None or fp32 is None:
+        return Check(name, "limit", "fail", f"{name} is unknown, must be at most {bound:g}", bound=bound)
+    loss = round(fp32 - int8, 6)
+    verdict: Judgement = "pass" if loss <= bound else "fail"
+    reason = f"{name} is {loss:.4f}, must be at most {bound:g}"
+    return Check(name, "limit", verdict, reason, value=loss, bound=bound, candidate=int8)
+
+
+def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, params: GateParams) -> Check:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    told = f"{name} is {'unknown' if value is None else format(value, '.4f')}, must be at least {floor:g}"
+    needs = None
+    verdict: Judgement
+    if value is not None and value >= floor:
+        verdict = "pass"
+    elif value is None or high is None or high < floor:
+        verdict = "fail"
+    else:
+        verdict = "inconclusive"
+        told += f", and may be up to {high:.4f}"
+        error = (high - low) / (2 * _NORMAL_95)
+        spread = Difference(value, low, high, error, figure["groups"])
+        count = samples_to_decide(spread, floor - value, params.alpha)
+        needs = needs_of_groups(count, figure["groups"], figure["images"], "the truth is what was measured")
+    return Check(name, kind, verdict, told, value, low, high, floor, candidate=value, needs=needs)
+
+
+def needs_of_groups(count: int | None, groups: int, images: int, provided: Provided) -> Needs:
+    """Return how many groups would decide, and pictures if there are as many in each as now."""
+    return Needs("groups", count, None if count is None else round(count * images / groups), provided)

@@ -1,0 +1,81 @@
+"""Checks, and what they say together.
+
+A candidate passes when every check that is judged passes: each at alpha, which together is still alpha, since one
+check that rightly does not pass is enough (intersection-union test; Berger 1982, doi:10.1080/00401706.1982.10487790).
+It fails when any check fails; those that compare with the champion share alpha for that (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from shelfgap_export.gate.difference import Decision
+
+Judgement = Literal["pass", "fail", "inconclusive", "not judged"]
+Provided = Literal["it equals the champion", "the truth is what was measured"]
+Kind = Literal["floor", "slice floor", "non-inferiority", "limit", "budget"]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The data that would decide a check with a power of 0.8, provided that something is so."""
+
+    what: Literal["groups", "pairs of processes"]
+    count: int | None  # None: no number can be told
+    images: int | None  # in as many groups, if each has as many as now
+    provided: Provided
+
+    def text(self) -> str:
+        """Say it in a sentence.
+
+        >>> Needs("groups", 120, 360, "it equals the champion").text()
+        'about 120 groups (360 pictures) would decide, if it equals the champion'
+        """
+        if self.count is None:
+            return f"how many {self.what} would decide cannot be told"
+        images = "" if self.images is None else f" ({self.images:,} pictures)"
+        return f"about {self.count:,} {self.what}{images} would decide, if {self.provided}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition, with its numbers; `value` is what is held against `bound`."""
+
+    name: str
+    kind: Kind
+    verdict: Judgement
+    reason: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: float | None = None
+    candidate: float | None = None
+    champion: float | None = None
+    needs: Needs | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON, numbers to six digits."""
+        return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+
+def verdict_of(checks: Sequence[Check]) -> Decision:
+    """Return what checks say together."""
+    said = {check.verdict for check in checks}
+    return "fail" if "fail" in said else "inconclusive" if "inconclusive" in said else "pass"
+
+
+def reason_of(checks: Sequence[Check], has_champion: bool) -> str:
+    """Return one line: what failed, else what is open, else that everything holds."""
+    verdict = verdict_of(checks)
+    judged = [check for check in checks if check.verdict != "not judged"]
+    if verdict == "pass":
+        together = f"all {len(judged)} checks hold"
+        return together if has_champion else f"{together}; there was no champion to compare with"
+    told = [check.reason + _needs(check) for check in judged if check.verdict == verdict]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def _needs(check: Check) -> str:
+    return "" if check.needs is None or check.verdict != "inconclusive" else f" ({check.needs.text()})"

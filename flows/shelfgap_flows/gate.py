@@ -1,0 +1,169 @@
+"""The gate on bundles, and as stages of a workspace, whose champion is the bundle released before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shelfgap_datasets.synthetic.stills import render_still
+from shelfgap_edge.contract import MODEL_FILES, RUNTIMES
+from shelfgap_edge.golden import parse_golden
+from shelfgap_export.bundle import GOLDEN_SIZE
+from shelfgap_export.gate.against import CHECKS_AGAINST
+from shelfgap_export.gate.entrant import Entrant, entrant_of, load_entrant
+from shelfgap_export.gate.judge import Progress, judge, pictures_to_judge
+from shelfgap_export.gate.latency import compare_latency, measure_alone
+from shelfgap_export.gate.reports import clear_reports, write_reports
+
+from shelfgap_flows.params import Params
+from shelfgap_flows.stages import StageError, model_file, read_stage_report, release_manifest, write_json
+from shelfgap_flows.workspace import Workspace
+
+PAIRS_FILE = "pairs.json"
+
+
+def gate_bundles(
+    candidate: Path,
+    champion: Path | None,
+    dataset: Path,
+    folder: Path,
+    params: Params,
+    *,
+    split: str = "test",
+    device_class: str | None = None,
+    runtime: str = RUNTIMES[0],
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge a bundle, against another if one is given, and write the reports into a folder.
+
+    Args:
+        candidate: bundle directory or `.tar`.
+        champion: the same, or None for floors alone.
+        dataset: dataset directory.
+        folder: for the reports; those of an earlier run are removed first.
+        params: `gate` and `evaluation` of params.yaml.
+        split: "test" or "all".
+        device_class: what this machine stands for, to judge a latency budget.
+        runtime: what runs the models.
+        progress: told what is done.
+
+    Returns:
+        What `gate.json` holds.
+
+    Raises:
+        ShelfgapError: a bundle, the dataset or the folder cannot be used, or no budget is set for the class.
+    """
+    budgets = params.gate.latency.budgets_ms
+    if device_class is not None and device_class not in budgets:
+        known = ", ".join(sorted(budgets)) or "none"
+        raise StageError(f"no latency budget for device class {device_class!r} in params.yaml (it has {known})")
+    clear_reports(folder)
+    ours = load_entrant(candidate)
+    theirs = None if champion is None else load_entrant(champion)
+    pictures_to_judge(dataset, split, ours)  # refused before minutes of measuring
+    frames = [ours.files[name] for name in dict.fromkeys(g.file for g in parse_golden(ours.files, ours.where))]
+    latency = None
+    if theirs is not None:
+        latency = compare_latency(
+            ours,
+            theirs,
+            frames,
+            params.gate,
+            runtime=runtime,
+            checks=CHECKS_AGAINST,
+            progress=_named(progress, "latency"),
+        )
+    p90_ms = [] if device_class is None else measure_alone(ours, frames, params.gate, runtime=runtime)
+    gate = judge(
+        ours,
+        theirs,
+        dataset,
+        params.gate,
+        params.evaluation,
+        latency=latency,
+        split=split,
+        device_class=device_class,
+        p90_ms=p90_ms,
+        runtime=runtime,
+        threads=os.cpu_count() or 1,
+        progress=progress,
+    )
+    return write_reports(gate, folder)
+
+
+def keep_champion(workspace: Workspace) -> None:
+    """Put the released bundle aside, for the candidate of the workspace to be compared with.
+
+    Not when it is the candidate itself: then what it was compared with stays, and nothing is judged again.
+    """
+    workspace.compared.parent.mkdir(parents=True, exist_ok=True)
+    released = workspace.bundle.with_suffix(".tar")
+    if not released.is_file() or load_entrant(released).identity == candidate_of(workspace).identity:
+        return
+    partial = workspace.compared.with_suffix(".partial")
+    shutil.copyfile(released, partial)
+    partial.replace(workspace.compared)
+
+
+def candidate_of(workspace: Workspace) -> Entrant:
+    """Return the models of a workspace as they would be released.
+
+    Raises:
+        StageError: an earlier stage has not run.
+    """
+    files = {name: model_file(workspace, name).read_bytes() for name in MODEL_FILES.values()}
+    return entrant_of(release_manifest(workspace), files, str(workspace.models))
+
+
+def champion_of(workspace: Workspace) -> Entrant | None:
+    """Return what the candidate of a workspace is compared with; None before the first release."""
+    return load_entrant(workspace.compared) if workspace.compared.is_file() else None
+
+
+def pairs_stage(workspace: Workspace, progress: Progress | None = None) -> dict[str, Any]:
+    """Measure the candidate's latency against the champion's in turns; writes reports/pairs.json."""
+    params = workspace.params()
+    champion = champion_of(workspace)
+    latency = None
+    if champion is not None:
+        frames = [
+            render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
+            for index in range(params.bundle.golden_frames)
+        ]
+        latency = compare_latency(
+            candidate_of(workspace),
+            champion,
+            frames,
+            params.gate,
+            runtime=RUNTIMES[0],
+            checks=CHECKS_AGAINST,
+            progress=_named(progress, "latency"),
+        )
+    report = {"latency": latency}
+    write_json(workspace.reports / PAIRS_FILE, report)
+    return report
+
+
+def gate_stage(workspace: Workspace, progress: Progress | None = None) -> dict[str, Any]:
+    """Judge the models of a workspace; writes reports/gate.json, gate.md, gate.xml and gate.html."""
+    params = workspace.params()
+    pairs = read_stage_report(workspace, PAIRS_FILE, "shelfgap bench --pairs")
+    clear_reports(workspace.reports)
+    gate = judge(
+        candidate_of(workspace),
+        champion_of(workspace),
+        workspace.dataset,
+        params.gate,
+        params.evaluation,
+        latency=pairs["latency"],
+        threads=os.cpu_count() or 1,
+        progress=progress,
+    )
+    return write_reports(gate, workspace.reports)
+
+
+def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
