@@ -134,7 +134,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(shelfgap, tmp_path, arg
         ("quantize", "run: shelfgap export"),
         ("evaluate", "run: shelfgap export"),
         ("bench", "run: shelfgap export"),
-        ("gate", "run: shelfgap evaluate"),
+        ("gate", "run: shelfgap bench --pairs"),
         ("bundle", "run: shelfgap export"),
     ],
 )
