@@ -1,7 +1,7 @@
-"""The `shelfgap-edge` command: predict, bench and verify on a device.
+"""The `shelfgap-edge` command: predict, bench, verify and pull on a device.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 a failure of the input
-or the bundle, 2 wrong usage, 130 interrupted.
+or the bundle, 2 wrong usage, 3 an update that failed its self-test here, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from shelfgap_edge.cli_pull import add_pull_arguments, pull_command
 from shelfgap_edge.contract import AUTO, PRECISIONS, RUNTIMES
 from shelfgap_edge.errors import FrameError, ShelfgapError
 
@@ -227,6 +228,17 @@ def _parser() -> argparse.ArgumentParser:
         "Check that a bundle is intact and gives here what it gave when built.",
         "shelfgap-edge verify bundle.tar --keys release.pub",
     )
+    about = "Keep this device at the release that its ring is offered."
+    sub = commands.add_parser(
+        "pull",
+        help=about,
+        description=about,
+        epilog="example:\n  shelfgap-edge pull https://models.example.com/gaps --state /var/lib/shelfgap --keys release.pub",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sub.set_defaults(command=pull_command)
+    add_pull_arguments(sub)
     return parser
 
 

@@ -4,6 +4,8 @@ ShelfgapError                 a domain failure; its text is one line that a user
 ├── FrameError                a frame that cannot be decoded or has no usable pixels
 ├── BundleError               a bundle that must not be run
 │   └── SignatureError        its signature, or the keys to check it with, cannot be trusted
+├── PullError                 an update that cannot be taken; what is installed runs on
+│   └── TransferError         a transfer that broke off and may succeed when tried again
 ├── MissingRuntimeError       a runtime that was asked for and is not installed
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
@@ -28,3 +30,11 @@ class SignatureError(BundleError):
 
 class MissingRuntimeError(ShelfgapError):
     """A runtime was asked for that is not installed here."""
+
+
+class PullError(ShelfgapError):
+    """An update cannot be taken; what is installed runs on."""
+
+
+class TransferError(PullError):
+    """A transfer broke off; the same may succeed when tried again."""
