@@ -128,10 +128,9 @@ class HttpDestination:
         tag = None if expected is None else self._send("HEAD", name).headers.get("ETag")
         if read_or_none(self.source, name) != expected:
             raise ChangedMeanwhileError
-        if expected is None:
-            condition = {"If-None-Match": "*"}
-        else:
-            condition = {} if tag is None else {"If-Match": tag}
+        condition = {"If-None-Match": "*"} if expected is None else {}
+        if tag is not None:
+            condition["If-Match"] = tag
         self._send("PUT", name, content, condition)
         if read_or_none(self.source, name) != content:  # a server that knows no conditions
             raise ChangedMeanwhileError

@@ -42,7 +42,7 @@ def issue(index: Index, at: Moment) -> Index:
     """
     if index.issued_at > at.now:
         raise PublishError(
-            f"the index was issued at {index.issued_at:%Y-%m-%d %H:%M} UTC, later than now by the clock of this machine; "
+            f"the index was issued at {index.issued_at:%Y-%m-%d %H:%M} UTC, later than now by the clock here; "
             "set the clock"
         )
     issued_at = at.now.replace(microsecond=0)

@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         "pull",
         help=about,
         description=about,
-        epilog="example:\n  shelfgap-edge pull https://models.example.com/gaps --state /var/lib/shelfgap --keys release.pub",
+        epilog="example:\n  shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -24,6 +24,9 @@ def kept_index(folder: Path) -> Index | None:
         return read_kept_index(path.read_bytes(), str(path))
     except FileNotFoundError:
         return None
+    except PullError as error:
+        remedy = "delete this file: the next index that comes is believed, even an old one"
+        raise PullError(f"{error}; {remedy}") from None
 
 
 def accept_index(

@@ -149,7 +149,7 @@ def _unseal(content: bytes, where: str) -> tuple[str, bytes]:
             raise PullError(f"{where}: schema {envelope['schema']!r} is not known here (expected {_SIGNED_SCHEMA})")
         return str(envelope["index"]), str(envelope["signature"]).encode()
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PullError(f"{where}: not a signed index ({error!r}); check the address") from None
+        raise PullError(f"{where}: not a signed index ({error!r})") from None
 
 
 def parse_index(text: str, where: str) -> Index:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -32,15 +33,24 @@ def run_command(command: str, timeout_seconds: float) -> str | None:
 
 def run_check(command: list[str], timeout_seconds: float) -> str | None:
     """Run a process; return None if it ends with 0 in time, else one line with the reason."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_seconds)
-    except subprocess.TimeoutExpired:
-        return f"not done after {timeout_seconds:g} s"
-    except OSError as error:
-        return f"cannot be started ({error.strerror})"
+    # A file and not a pipe: a service that the command starts keeps its end open.
+    with tempfile.TemporaryFile() as stderr:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                timeout=timeout_seconds,
+            )
+        except subprocess.TimeoutExpired:
+            return f"not done after {timeout_seconds:g} s"
+        except OSError as error:
+            return f"cannot be started ({error.strerror})"
+        stderr.seek(0)
+        lines = stderr.read().decode(errors="replace").strip().splitlines()
     if done.returncode == 0:
         return None
     if done.returncode < 0:
         return f"crashed ({signal.Signals(-done.returncode).name})"
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return lines[-1].removeprefix("shelfgap-edge: error: ")
+    return (lines or [f"exit code {done.returncode}"])[-1].removeprefix("shelfgap-edge: error: ")

@@ -131,8 +131,13 @@ def _start_of(response: http.client.HTTPResponse, offset: int) -> int:
 
 
 def _chunks(response: http.client.HTTPResponse, request: urllib.request.Request) -> Iterator[bytes]:
+    missing = response.length  # None where the server does not say
     try:
         while chunk := response.read1(CHUNK_BYTES):  # what is there, so that it is on disk before a cut or a kill
+            if missing is not None:
+                missing -= len(chunk)
             yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise http_failure(request, error) from None
+    if missing:  # read1 takes a cut for the end
+        raise TransferError(f"{request.full_url}: the connection closed {missing} bytes before the end")

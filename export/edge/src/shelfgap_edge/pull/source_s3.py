@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ class S3Source:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.key(name), **part)
         except Exception as error:  # botocore and urllib3 raise types of their own
             raise s3_failure(where, error) from None
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             ranged = answer["ResponseMetadata"]["HTTPStatusCode"] == 206
             yield Body(offset if ranged else 0, _chunks(body, where))
 

@@ -98,7 +98,7 @@ class Store:
             if from_scratch or had == 0:
                 raise PullError(
                     f"{source.where}: {entry.path} arrived with the SHA-256 {digest[:12]}..., the index says "
-                    f"{entry.sha256[:12]}...; publish it again"
+                    f"{entry.sha256[:12]}...; delete {blob_name(entry.sha256)} there and publish the bundle again"
                 )
             from_scratch = True  # the part that was here may have been spoilt by a power cut
 
