@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from published import Shop
 from shelfgap_edge.bundle import compute_sums
 from shelfgap_edge.contract import FORMAT_VERSION, MODEL_FILES, Manifest
 from shelfgap_edge.golden import Tolerance, golden_frame, golden_json
@@ -184,3 +185,8 @@ def _a_manifest() -> Callable[..., Manifest]:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path, write_bundle, reseal)
