@@ -55,7 +55,8 @@ def publish(
     actions = [bundle is not None, promote is not None, refresh, show, withdraw is not None]
     if sum(actions) + (allow_rollback is not None and withdraw is None) != 1:
         raise typer.BadParameter(
-            "give one of BUNDLE, --promote, --withdraw (alone or with --allow-rollback), --allow-rollback, --refresh, --list"
+            "give one of BUNDLE, --promote, --withdraw (alone or with --allow-rollback), --allow-rollback, --refresh, "
+            "--list"
         )
     if show:
         _show(read_index(open_destination(to)), as_json)
