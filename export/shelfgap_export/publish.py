@@ -13,7 +13,15 @@ from pathlib import Path
 
 from shelfgap_edge.bundle import Files, check_sums, read_bundle
 from shelfgap_edge.contract import SIGNATURE_FILE, Manifest
-from shelfgap_edge.pull.index import SIGNED_INDEX, FileEntry, Index, open_index, read_kept_index, seal_index
+from shelfgap_edge.pull.index import (
+    MAX_INDEX_BYTES,
+    SIGNED_INDEX,
+    FileEntry,
+    Index,
+    open_index,
+    read_kept_index,
+    seal_index,
+)
 from shelfgap_edge.pull.source import blob_name
 from shelfgap_edge.runtime import manifest_of
 from shelfgap_edge.signature import check_signed, load_keys
@@ -175,5 +183,7 @@ def _sign(publisher: Publisher, index: Index, keys: TrustedKeys, at: Moment) -> 
         text = Path(folder) / "index.json"
         text.write_text(index.to_json())
         sealed = seal_index(index, sign(text, publisher.key, passphrase=publisher.passphrase))
+    if len(sealed) > MAX_INDEX_BYTES:
+        raise PublishError(f"the index has {len(sealed)} bytes, devices take {MAX_INDEX_BYTES}; begin a new place")
     open_index(sealed, keys, now=at.now, where=str(publisher.key))  # would devices believe it?
     return sealed

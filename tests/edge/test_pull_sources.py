@@ -32,7 +32,7 @@ def test_cut_connections_are_taken_up_again(shop, ranges):
             outcome = shop.pull(device, source)
             assert outcome.fetched_bytes == server.sent_blobs()  # not a byte twice
         else:
-            with pytest.raises(TransferError, match="missing|before the end"):
+            with pytest.raises(TransferError, match=r"missing|before the end"):
                 shop.pull(device, source)  # the large files never come whole
             server.cut_after = None
             outcome = shop.pull(device, source)
