@@ -72,6 +72,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "export",
         "gate",
         "predict",
+        "publish",
         "quantize",
         "release",
         "retrain",
