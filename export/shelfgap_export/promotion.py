@@ -19,7 +19,7 @@ from shelfgap_edge.bundle import Files
 from shelfgap_edge.contract import Manifest
 from shelfgap_edge.identity import model_identity
 from shelfgap_edge.runtime import manifest_of
-from shelfgap_training.registry import BUNDLE_FILE, ModelRegistry, RegisteredBundle
+from shelfgap_training.registry import BUNDLE_FILE, ModelRegistry, RegisteredBundle, RegistryError
 from shelfgap_training.report import markdown_table
 
 from shelfgap_export.bundle import GATE_FILE
@@ -95,17 +95,41 @@ def align_aliases(registry: ModelRegistry) -> None:
         TrackingError: MLflow cannot be reached.
     """
     while True:
-        log, versions, aliases = read_log(registry), registry.versions(), registry.aliases()
-        newest = versions[0].version if versions else None
-        wanted = {
-            CHAMPION: None if log.champion is None else log.champion.version,
-            CHALLENGER: None if newest is None or log.promoted(newest) is not None else newest,
-        }
-        wrong = [alias for alias, version in wanted.items() if aliases.get(alias) != version]
+        wanted, aliases = roles(registry), registry.aliases()
+        wrong = [alias for alias in (CHAMPION, CHALLENGER) if aliases.get(alias) != wanted.get(alias)]
         if not wrong:
             return
         for alias in wrong:
-            registry.point(alias, wanted[alias])
+            registry.point(alias, wanted.get(alias))
+
+
+def roles(registry: ModelRegistry) -> dict[str, int]:
+    """Return champion and challenger, where there are such, by what the log and the versions say.
+
+    Raises:
+        LogError: the log is not whole.
+        TrackingError: MLflow cannot be reached.
+    """
+    log, newest = read_log(registry), next(iter(registry.versions()), None)
+    found = {} if log.champion is None else {CHAMPION: log.champion.version}
+    if newest is not None and log.promoted(newest.version) is None:
+        found[CHALLENGER] = newest.version
+    return found
+
+
+def version_called(registry: ModelRegistry, name: str) -> RegisteredBundle:
+    """Return a version by its number, or as "champion" or "challenger".
+
+    Raises:
+        RegistryError: there is none.
+    """
+    known = roles(registry)
+    if name not in known and not name.isdecimal():
+        there = ", ".join(f"{role} is version {version}" for role, version in known.items()) or "nobody is either"
+        raise RegistryError(
+            f"{registry.model}: no version {name!r}; expected a number, {CHAMPION} or {CHALLENGER} ({there})"
+        )
+    return registry.version(known[name] if name in known else int(name))
 
 
 def plan_promotion(registry: ModelRegistry, version: int | None = None, gate_file: Path | None = None) -> Plan:

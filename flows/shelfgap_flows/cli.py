@@ -15,6 +15,7 @@ from shelfgap_flows.cli_bundle import bundle_app
 from shelfgap_flows.cli_data import data_app
 from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, fail, print_json
+from shelfgap_flows.cli_registry import registry_app
 from shelfgap_flows.cli_stages import add_stage_commands
 from shelfgap_flows.cli_training import add_training_commands
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(registry_app, name="registry")
 add_stage_commands(app)
 add_training_commands(app)
 

@@ -1,8 +1,8 @@
 """MLflow's model registry: versions that are the bytes of bundles, aliases, and a log that only grows.
 
-Everything of one model lies in one run of MLflow, its registry run: the bundles as artifacts, the log as parameters. The
-run is named by a tag that the registered model is created with; a registered model of one name is created once, so all
-machines find the same run. See `docs/adr/0016-registry.md`.
+Everything of one model lies in one run of MLflow, its registry run: bundles as artifacts, the log as parameters. A tag
+that the registered model is created with names the run; a registered model of one name is created once, so all machines
+find the same run. See `docs/adr/0016-registry.md`.
 """
 
 from __future__ import annotations
