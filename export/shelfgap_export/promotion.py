@@ -19,15 +19,13 @@ from shelfgap_edge.bundle import Files
 from shelfgap_edge.contract import Manifest
 from shelfgap_edge.identity import model_identity
 from shelfgap_edge.runtime import manifest_of
-from shelfgap_training.registry import BUNDLE_FILE, ModelRegistry, RegisteredBundle, RegistryError
+from shelfgap_training.registry import BUNDLE_FILE, ModelRegistry, RegisteredBundle
 from shelfgap_training.report import markdown_table
 
+from shelfgap_export.aliases import align_aliases
 from shelfgap_export.bundle import GATE_FILE
 from shelfgap_export.gate_record import GateRecord, PromotionError, check_compared, check_gate
 from shelfgap_export.promotion_log import Action, Entry, PromotionLog, append_to_log, read_log
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True)
@@ -82,54 +80,6 @@ def register_bundle(registry: ModelRegistry, tar: Path, training_run: str | None
     version = registry.register(tar.read_bytes(), model_identity(manifest, files), manifest.version, training_run)
     align_aliases(registry)
     return version
-
-
-def align_aliases(registry: ModelRegistry) -> None:
-    """Make the aliases say what follows from the log and the versions.
-
-    `champion` is the last of the log, `challenger` the newest version if it never was champion. Who changes an alias
-    looks again afterwards, so that of several at once the last one leaves them right.
-
-    Raises:
-        LogError: the log is not whole.
-        TrackingError: MLflow cannot be reached.
-    """
-    while True:
-        wanted, aliases = roles(registry), registry.aliases()
-        wrong = [alias for alias in (CHAMPION, CHALLENGER) if aliases.get(alias) != wanted.get(alias)]
-        if not wrong:
-            return
-        for alias in wrong:
-            registry.point(alias, wanted.get(alias))
-
-
-def roles(registry: ModelRegistry) -> dict[str, int]:
-    """Return champion and challenger, where there are such, by what the log and the versions say.
-
-    Raises:
-        LogError: the log is not whole.
-        TrackingError: MLflow cannot be reached.
-    """
-    log, newest = read_log(registry), next(iter(registry.versions()), None)
-    found = {} if log.champion is None else {CHAMPION: log.champion.version}
-    if newest is not None and log.promoted(newest.version) is None:
-        found[CHALLENGER] = newest.version
-    return found
-
-
-def version_called(registry: ModelRegistry, name: str) -> RegisteredBundle:
-    """Return a version by its number, or as "champion" or "challenger".
-
-    Raises:
-        RegistryError: there is none.
-    """
-    known = roles(registry)
-    if name not in known and not name.isdecimal():
-        there = ", ".join(f"{role} is version {version}" for role, version in known.items()) or "nobody is either"
-        raise RegistryError(
-            f"{registry.model}: no version {name!r}; expected a number, {CHAMPION} or {CHALLENGER} ({there})"
-        )
-    return registry.version(known[name] if name in known else int(name))
 
 
 def plan_promotion(registry: ModelRegistry, version: int | None = None, gate_file: Path | None = None) -> Plan:

@@ -29,7 +29,7 @@ def list_versions(workspace: WorkspaceOption = Path(), as_json: AsJson = False) 
     """Show all versions, the newest first, with champion and challenger."""
     from dataclasses import asdict
 
-    from shelfgap_export.promotion import roles
+    from shelfgap_export.aliases import roles
 
     registry = _registry(workspace)
     versions = registry.versions()
@@ -99,7 +99,7 @@ def fetch(
     """Download the bundle of a version, checked against what was registered."""
     from dataclasses import asdict
 
-    from shelfgap_export.promotion import version_called
+    from shelfgap_export.aliases import version_called
 
     registry = _registry(workspace)
     version = version_called(registry, which)

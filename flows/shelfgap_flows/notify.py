@@ -21,7 +21,7 @@ def notify(settings: Settings, title: str, body: str, feeling: Literal["good", "
     """Send a message; a failure is logged, and never one of who sends it.
 
     Args:
-        settings: `notify_url` is an address of Apprise (`slack://...`, `mailto://...`), or `http(s)://` for JSON by POST.
+        settings: `notify_url` is an address of Apprise (`slack://...`, `mailto://...`), or `http(s)://...` for JSON.
         title: one line.
         body: plain text.
         feeling: good news, bad news, or something to be decided.

@@ -19,8 +19,9 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_export.aliases import align_aliases
 from shelfgap_export.gate_record import PromotionError
-from shelfgap_export.promotion import Plan, align_aliases, carry_out, gate_text, plan_promotion, plan_rollback
+from shelfgap_export.promotion import Plan, carry_out, gate_text, plan_promotion, plan_rollback
 from shelfgap_export.promotion_log import Action, Entry
 
 from shelfgap_flows.notify import notify

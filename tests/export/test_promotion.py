@@ -12,9 +12,9 @@ from itertools import count
 import pytest
 from plain_bundles import gate_report, plain_bundle
 from shelfgap_edge.errors import BundleError
+from shelfgap_export.aliases import align_aliases
 from shelfgap_export.gate_record import PromotionError
 from shelfgap_export.promotion import (
-    align_aliases,
     carry_out,
     plan_promotion,
     plan_rollback,
