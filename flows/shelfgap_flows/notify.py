@@ -32,6 +32,7 @@ def notify(settings: Settings, title: str, body: str, feeling: Literal["good", "
     if settings.notify_url is None:
         return False
     address = settings.notify_url.get_secret_value()
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses, which hold secrets
     try:
         target = Apprise.instantiate(address)  # Slack and others know their own https:// addresses
         if target is None and address.startswith(("http://", "https://")):

@@ -10,6 +10,8 @@ from shelfgap_flows.notify import notify
 from shelfgap_flows.settings import Settings
 from webhook import webhook
 
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise imports it
+
 
 def settings(address: str | None) -> Settings:
     return Settings(notify_url=None if address is None else SecretStr(address))
