@@ -35,6 +35,7 @@ def workspace(tmp_path, monkeypatch):
         register_bundle(registry, bundle)
     monkeypatch.setenv("SHELFGAP_USER", "anna")
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("PREFECT_HOME", str(made.prefect_home))
     with lasting_server(made.prefect_home):
         monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
         yield made

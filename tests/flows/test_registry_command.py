@@ -73,6 +73,7 @@ def test_from_nothing_to_a_rollback(run, bundles, workspace, tmp_path, monkeypat
 
     monkeypatch.setenv("SHELFGAP_USER", "anna")
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("PREFECT_HOME", str(workspace.prefect_home))
     with lasting_server(workspace.prefect_home), webhook() as (address, came):
         monkeypatch.setenv("SHELFGAP_NOTIFY_URL", address)
         code, out, err = run("promote", 1, "--approve", "--reason", "the first", "--json")
