@@ -49,6 +49,8 @@ def check_gate(content: bytes, identity: str, where: str) -> GateRecord:
     try:
         report: dict[str, Any] = json.loads(content)
         verdict, reason = report["verdict"], str(report["reason"])
+        if not all(isinstance(check, dict) for check in report["checks"]):
+            raise TypeError
     except (ValueError, KeyError, TypeError):
         raise PromotionError(f"{where}: its {GATE_FILE} is not the report of a gate; run: shelfgap gate") from None
     try:

@@ -178,7 +178,7 @@ def gate_text(plan: Plan) -> str:
     """Return what the gate of a promotion found, as Markdown."""
     lines = [f"## {plan.to_text()}", "", f"Gate of {plan.gate.created_at}: {plan.gate.reason}", ""]
     if plan.gate_json is not None:
-        checks: list[Mapping[str, Any]] = json.loads(plan.gate_json).get("checks", [])
+        checks: list[Mapping[str, Any]] = json.loads(plan.gate_json)["checks"]
         rows = [[check.get("verdict", ""), check.get("name", ""), check.get("reason", "")] for check in checks]
         lines.append(markdown_table(["verdict", "check", "what was found"], rows))
     return "\n".join(lines) + "\n"

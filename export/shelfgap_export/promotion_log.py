@@ -115,7 +115,7 @@ def append_to_log(registry: ModelRegistry, log: PromotionLog, entry: Entry) -> b
         TrackingError: MLflow cannot be reached.
     """
     values = {**entry.to_dict(), "previous": _digest(log.last_text)}
-    return registry.append(entry.number, json.dumps(values, sort_keys=True))
+    return registry.append(entry.number, json.dumps(values, sort_keys=True, ensure_ascii=False))
 
 
 def champions_during(log: PromotionLog, start: datetime, end: datetime) -> Sequence[tuple[Entry, str | None]]:

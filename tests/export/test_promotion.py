@@ -59,7 +59,7 @@ def promote(registry, version, at=NOON, who="anna", **options):
     return carry_out(registry, plan, requested_by="ci", approved_by=who, reason=None, now=at)
 
 
-def roll_back(registry, version=None, at=NOON, reason="misses gaps"):
+def roll_back(registry, version=None, at=NOON, reason="misses gaps: «à moitié vide»"):
     plan = plan_rollback(registry, version)
     return carry_out(registry, plan, requested_by="ci", approved_by="anna", reason=reason, now=at)
 
@@ -102,7 +102,12 @@ def test_the_log_says_who_was_champion_when_on_which_gate(registry, registered, 
     assert registry.aliases() == {"champion": 1}
     log = read_log(registry)
     assert log.entries == (first, second, back)
-    assert (back.version, back.action, back.reason, back.gate) == (1, "rollback", "misses gaps", first.gate)
+    assert (back.version, back.action, back.reason, back.gate) == (
+        1,
+        "rollback",
+        "misses gaps: «à moitié vide»",
+        first.gate,
+    )
     assert (second.approved_by, second.requested_by, second.gate.champion) == ("ben", "ci", registered["A"])
     assert second.gate.sha256 != first.gate.sha256
 
@@ -131,6 +136,7 @@ def test_the_log_says_who_was_champion_when_on_which_gate(registry, registered, 
         ),
         ({"verdict": "fail"}, "the gate says fail"),
         ({"verdict": None}, "is not the report of a gate"),
+        ({"checks": ["AP50"]}, "is not the report of a gate"),
     ],
 )
 def test_no_promotion_without_a_passing_gate_for_exactly_this_model(registry, tmp_path, change, message):
