@@ -16,6 +16,7 @@ from shelfgap_flows.cli_data import data_app
 from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, fail, print_json
 from shelfgap_flows.cli_publish import add_publish_command
+from shelfgap_flows.cli_registry import registry_app
 from shelfgap_flows.cli_stages import add_stage_commands
 from shelfgap_flows.cli_training import add_training_commands
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(registry_app, name="registry")
 add_stage_commands(app)
 add_training_commands(app)
 add_publish_command(app)

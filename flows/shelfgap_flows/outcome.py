@@ -22,6 +22,7 @@ class Release:
     latency_ms: dict[str, dict[str, float | None]]  # precision -> p50, p90 of a whole frame
     dataset: dict[str, Any]
     workspace: str
+    registry_version: int | None = None  # once it is registered
 
     def to_dict(self) -> dict[str, Any]:
         """Return the release with the evaluation's own keys beside it, for machines."""

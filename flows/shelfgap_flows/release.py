@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
@@ -10,10 +11,12 @@ from prefect.artifacts import create_markdown_artifact
 from shelfgap_training.figures import FIGURES
 
 from shelfgap_flows.gate import keep_champion
+from shelfgap_flows.notify import notify_verdict
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.params import Params
 from shelfgap_flows.prefect_server import start_server
+from shelfgap_flows.register import register_release
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.sign import sign_release
 from shelfgap_flows.summary import summary_markdown
@@ -63,9 +66,21 @@ def record(workspace: Workspace, release: Release) -> None:
     tracker.finish(release.mlflow_run_id)
 
 
+@task
+def register(workspace: Workspace, release: Release) -> int:
+    """Register the bundle as challenger."""
+    return register_release(workspace, Settings(), release.mlflow_run_id)
+
+
+@task
+def tell(workspace: Workspace, release: Release) -> None:
+    """Tell people the verdict, if an address is set."""
+    notify_verdict(workspace, Settings(), release)
+
+
 @flow(name="release", log_prints=False)
 def release_flow(workspace_root: str) -> Release:
-    """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled."""
+    """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled, registered."""
     workspace = Workspace(Path(workspace_root))
     log = get_run_logger()
     stages = [*data_stages(workspace.params()), "train", "export", "quantize", "evaluate", "bench"]
@@ -84,7 +99,11 @@ def release_flow(workspace_root: str) -> Release:
             raise
     release = collect(workspace)
     record(workspace, release)
+    if release.bundle is not None:
+        release = replace(release, registry_version=register(workspace, release))
+    create_markdown_artifact((workspace.reports / "gate.md").read_text(encoding="utf-8"), key="gate-report")
     create_markdown_artifact(summary_markdown(release), key="release-summary")
+    tell(workspace, release)
     log.info("verdict %s: %s", release.verdict, release.reason)
     return release
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from shelfgap_training.registry import ModelRegistry, RegistryError
 from shelfgap_training.tracking import Tracker
 
+from shelfgap_flows.params import workspace_params
 from shelfgap_flows.workspace import Workspace
 
 
@@ -22,11 +26,27 @@ class Settings(BaseSettings):
     nodes: int = 1  # machines that train together
     signing_key: Path | None = None  # a release signs its bundle with it; None: bundles stay unsigned
     signing_passphrase: SecretStr | None = None  # of that key, if it is encrypted
+    user: str | None = None  # who promotes; None: the login name and the machine
+    approval_seconds: int = 24 * 3600  # how long a promotion waits for somebody to approve it
+    notify_url: SecretStr | None = None  # where verdicts and promotions are told, for Apprise; None: nowhere
     flow_pid: int | None = None  # set by a flow for its stages
 
     def passphrase(self) -> str | None:
         """Return the passphrase of the signing key."""
         return None if self.signing_passphrase is None else self.signing_passphrase.get_secret_value()
+
+    def who(self) -> str:
+        """Return who runs this command.
+
+        Raises:
+            RegistryError: nobody knows.
+        """
+        if self.user is not None:
+            return self.user
+        try:
+            return f"{getpass.getuser()}@{socket.gethostname()}"
+        except (KeyError, OSError):
+            raise RegistryError("this user has no name here; say who promotes in SHELFGAP_USER") from None
 
 
 def tracker_for(workspace: Workspace, settings: Settings) -> Tracker:
@@ -39,3 +59,20 @@ def tracker_for(workspace: Workspace, settings: Settings) -> Tracker:
         (workspace.mlflow / "artifacts").as_uri(),
         settings.mlflow_experiment,
     )
+
+
+def registry_for(workspace: Workspace, settings: Settings) -> ModelRegistry:
+    """Return the registry of the model that params.yaml names, in the MLflow of the tracker.
+
+    Raises:
+        RegistryError: there is no MLflow, and nothing here that looks like a workspace.
+        ParamsError: params.yaml is wrong.
+    """
+    model = workspace_params(workspace.root).bundle.name
+    if not settings.mlflow_tracking_uri and not workspace.params_file.is_file():
+        raise RegistryError(
+            f"{workspace.root}: no workspace; name one with --workspace, or an MLflow server in "
+            "SHELFGAP_MLFLOW_TRACKING_URI"
+        )
+    tracker = tracker_for(workspace, settings)
+    return ModelRegistry(tracker.uri, tracker.artifact_root, f"{tracker.experiment}-registry", model)

@@ -41,6 +41,7 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
         ("latency INT8", latency("int8")),
         ("gate", f"{release.verdict}: {release.reason}"),
         ("bundle", release.bundle or "none, the gate did not pass"),
+        ("registry", "not registered" if release.registry_version is None else f"version {release.registry_version}"),
         ("MLflow run", release.mlflow_run_id),
         (
             "MLflow page",

@@ -1,9 +1,10 @@
-"""MLflow: the one place that speaks to it."""
+"""MLflow's runs: parameters, curves and files of trainings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,13 +47,9 @@ class Tracker:
             TrackingError: the store cannot be reached.
         """
         tags = dict(tags) if parent is None else {**tags, MLFLOW_PARENT_RUN_ID: parent}
-        try:
-            client = self._client()
-            experiment = client.get_experiment_by_name(self.experiment)
-            if experiment is None:
-                experiment_id = client.create_experiment(self.experiment, self.artifact_root)
-            else:
-                experiment_id = experiment.experiment_id
+        with speaking_to(self.uri):
+            client = mlflow_client(self.uri)
+            experiment_id = experiment_called(client, self.experiment, self.artifact_root)
             wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
             unfinished = client.search_runs([experiment_id], f"{wanted} and attributes.status != 'FINISHED'")
             if unfinished:
@@ -62,9 +59,7 @@ class Tracker:
             run = client.create_run(experiment_id, run_name=name, tags=tags)
             for key, value in _flatten(params).items():
                 client.log_param(run.info.run_id, key, value)
-        except Exception as error:
-            raise TrackingError(f"{self.uri}: MLflow cannot be used ({error})") from error
-        return str(run.info.run_id)
+            return str(run.info.run_id)
 
     def lightning_logger(self, run_id: str) -> Any:
         """Return a Lightning logger that writes curves into the run."""
@@ -84,16 +79,14 @@ class Tracker:
         Raises:
             TrackingError: the store cannot be reached.
         """
-        try:
-            client = self._client()
+        with speaking_to(self.uri):
+            client = mlflow_client(self.uri)
             for key, value in metrics.items():
                 client.log_metric(run_id, key, value)
             for key, text in (tags or {}).items():
                 client.set_tag(run_id, key, text)
             for folder, path in (files or {}).items():
                 client.log_artifact(run_id, str(path), folder)
-        except Exception as error:
-            raise TrackingError(f"{self.uri}: MLflow cannot be used ({error})") from error
 
     def reopen(self, run_id: str | None) -> bool:
         """Mark a run as running again; False when there is none of that id."""
@@ -102,30 +95,62 @@ class Tracker:
         try:
             if run_id is None:
                 return False
-            self._client().update_run(run_id, status="RUNNING")
+            mlflow_client(self.uri).update_run(run_id, status="RUNNING")
         except MlflowException:
             return False
         return True
 
     def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"] = "FINISHED") -> None:
         """Mark a run as finished."""
-        self._client().set_terminated(run_id, status)
+        mlflow_client(self.uri).set_terminated(run_id, status)
 
     def tag(self, run_id: str, key: str) -> str | None:
         """Return a tag of a run, None when the run or the tag does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:
-            value = self._client().get_run(run_id).data.tags.get(key)
+            value = mlflow_client(self.uri).get_run(run_id).data.tags.get(key)
         except MlflowException:
             return None
         return None if value is None else str(value)
 
-    def _client(self) -> Any:
-        from mlflow.tracking import MlflowClient
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces every migration
-        return MlflowClient(tracking_uri=self.uri)
+def mlflow_client(uri: str) -> Any:
+    """Return MLflow's client of a tracking URI, for this package: nothing above it speaks to MLflow."""
+    from mlflow.tracking import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces every migration
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_called(client: Any, name: str, artifact_root: str | None) -> str:
+    """Return the id of an experiment, which is made if there is none; of several makers at once one comes first."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name, artifact_root))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def speaking_to(uri: str) -> Iterator[None]:
+    """Say in one line what MLflow could not do.
+
+    Raises:
+        TrackingError: it could not.
+    """
+    try:
+        yield
+    except ShelfgapError:
+        raise
+    except Exception as error:
+        raise TrackingError(f"{uri}: MLflow cannot be used ({error})") from error
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

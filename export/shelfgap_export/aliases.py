@@ -1,0 +1,58 @@
+"""Champion and challenger: what follows from the log and the versions, and MLflow's aliases that say so to others."""
+
+from __future__ import annotations
+
+from shelfgap_training.registry import ModelRegistry, RegisteredBundle, RegistryError
+
+from shelfgap_export.promotion_log import read_log
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+def align_aliases(registry: ModelRegistry) -> None:
+    """Make the aliases say what follows from the log and the versions.
+
+    `champion` is the last of the log, `challenger` the newest version if it never was champion. Who changes an alias
+    looks again afterwards, so that of several at once the last one leaves them right.
+
+    Raises:
+        LogError: the log is not whole.
+        TrackingError: MLflow cannot be reached.
+    """
+    while True:
+        wanted, aliases = roles(registry), registry.aliases()
+        wrong = [alias for alias in (CHAMPION, CHALLENGER) if aliases.get(alias) != wanted.get(alias)]
+        if not wrong:
+            return
+        for alias in wrong:
+            registry.point(alias, wanted.get(alias))
+
+
+def roles(registry: ModelRegistry) -> dict[str, int]:
+    """Return champion and challenger, where there are such, by what the log and the versions say.
+
+    Raises:
+        LogError: the log is not whole.
+        TrackingError: MLflow cannot be reached.
+    """
+    log, newest = read_log(registry), next(iter(registry.versions()), None)
+    found = {} if log.champion is None else {CHAMPION: log.champion.version}
+    if newest is not None and log.promoted(newest.version) is None:
+        found[CHALLENGER] = newest.version
+    return found
+
+
+def version_called(registry: ModelRegistry, name: str) -> RegisteredBundle:
+    """Return a version by its number, or as "champion" or "challenger".
+
+    Raises:
+        RegistryError: there is none.
+    """
+    known = roles(registry)
+    if name not in known and not name.isdecimal():
+        there = ", ".join(f"{role} is version {version}" for role, version in known.items()) or "nobody is either"
+        raise RegistryError(
+            f"{registry.model}: no version {name!r}; expected a number, {CHAMPION} or {CHALLENGER} ({there})"
+        )
+    return registry.version(known[name] if name in known else int(name))
