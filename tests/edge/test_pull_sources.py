@@ -101,7 +101,9 @@ def test_a_server_that_is_not_there():
         ("ftp://host/x", "expected a folder"),
         ("https://", "expected an address"),
         ("https://user:secret@host/", "no user or password"),
-        ("s3://", "expected s3://BUCKET"),
+        ("https://host/x?token=secret", "expected an address"),
+        ("s3://key:secret@bucket", "expected an address s3://BUCKET"),
+        ("s3://", "expected an address s3://BUCKET"),
         ("", "expected a folder"),
     ],
 )

@@ -53,7 +53,8 @@ def check_address(base: str) -> None:
     """
     parts = urlsplit(base)
     if not parts.hostname or parts.query or parts.fragment:
-        raise PullError(f"{base!r}: expected an address such as https://models.example.com/shelfgap")
+        # the address itself is not told: a query may hold a secret
+        raise PullError("expected an address such as https://models.example.com/shelfgap, with no query or fragment")
     if parts.username is not None:
         raise PullError(f"no user or password in the address; set {AUTHORIZATION_VARIABLE} to the header's value")
 

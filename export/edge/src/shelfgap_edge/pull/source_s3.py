@@ -47,7 +47,8 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
     """
     parts = urlsplit(uri)
     if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
-        raise PullError(f"{uri!r}: expected s3://BUCKET or s3://BUCKET/PREFIX; credentials come from the environment")
+        # the address itself is not told: it may hold a secret
+        raise PullError("expected an address s3://BUCKET or s3://BUCKET/PREFIX; credentials come from the environment")
     return parts.netloc, parts.path.strip("/")
 
 
