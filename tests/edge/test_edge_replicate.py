@@ -21,6 +21,8 @@ def test_a_process_prints_its_frames_and_percentiles_that_it_has_samples_for(bun
     said = json.loads(done.stdout)
     assert len(said["latency_ms"]) == 24
     assert 0 < said["p25_ms"] <= said["p50_ms"] <= max(said["latency_ms"])
+    assert len(said["cpu_ms"]) == 24
+    assert min(said["cpu_ms"]) <= said["cpu_p25_ms"] <= max(said["cpu_ms"])
     assert said["p90_ms"] is None  # of 24 frames
     assert said["peak_memory_mb"] > 1
 

@@ -76,7 +76,7 @@ def test_a_model_against_itself_passes(against_itself, patches_bundle, tmp_path)
     assert said["latency budget"]["verdict"] == "not judged"
     assert {check["kind"] for check in result["checks"]} >= {"floor", "slice floor", "non-inferiority", "limit"}
     assert (result["dataset"]["images"], result["dataset"]["groups"]) == (4, 4)
-    assert len(result["latency"]["processes"]["candidate"]["p25_ms"]) == result["latency"]["pairs"] == 2
+    assert len(result["latency"]["processes"]["candidate"]["judged_ms"]) == result["latency"]["pairs"] == 2
     assert sum(result["latency"]["histogram"]["candidate"]) == pytest.approx(1, abs=1e-3)
 
 

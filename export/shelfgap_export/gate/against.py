@@ -121,7 +121,7 @@ def latency_check(latency: Mapping[str, Any], params: GateParams) -> Check:
     if verdict == "inconclusive":
         count, provided = _to_decide(gain, room, params.alpha / len(params.latency.pairs))
         needs = Needs("pairs of processes", count, None, provided)
-    ours, theirs = (float(np.median(latency["processes"][side]["p25_ms"])) for side in ("candidate", "champion"))
+    ours, theirs = (float(np.median(latency["processes"][side]["judged_ms"])) for side in ("candidate", "champion"))
     return Check(
         "latency against the champion",
         "non-inferiority",

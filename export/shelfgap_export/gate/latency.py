@@ -1,9 +1,10 @@
 """Latency and memory of two models on one machine, whatever else it does: fresh processes in turns, A B, B A, A B...
 
 Each process gives one number, the 25th percentile of its frames: what else runs on a machine only ever adds time, and
-adds least there. Neighbouring processes make a pair, whose log ratio is one sample; slow drifts cancel in the order of
-turns, and a trimmed mean forgets pairs that something fell upon. When the interval decides nothing, more pairs are
-measured, up to a cap; every look takes its share of alpha.
+adds least there. With one thread that is the time that a frame had a processor, which is its latency on a machine that
+does nothing else; with several threads it is the time that passed. Neighbouring processes make a pair, whose log ratio
+is one sample; slow drifts cancel in the order of turns, and a trimmed mean forgets pairs that something fell upon. When
+the interval decides nothing, more pairs are measured, up to a cap; every look takes its share of alpha.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -27,6 +28,8 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.gate.difference import Difference, decide
 from shelfgap_export.gate.entrant import Entrant
 from shelfgap_export.params import GateParams
+
+Clock = Literal["cpu", "wall"]
 
 _TRIM = 0.2  # share of the pairs left out at either end
 _BINS = 40
@@ -40,21 +43,22 @@ class LatencyError(ShelfgapError):
 class Processes:
     """What the processes of one model measured, one entry a process."""
 
-    p25_ms: list[float] = field(default_factory=list)
+    judged_ms: list[float] = field(default_factory=list)  # 25th percentile by the clock that is judged
     p50_ms: list[float] = field(default_factory=list)
     p90_ms: list[float | None] = field(default_factory=list)
     peak_memory_mb: list[float | None] = field(default_factory=list)
-    frames: list[float] = field(default_factory=list)  # latency of every frame, in ms; not in reports
+    frames_ms: list[float] = field(default_factory=list)  # every frame by that clock; not in reports
 
-    def add(self, measured: dict[str, Any]) -> None:
+    def add(self, measured: dict[str, Any], clock: Clock) -> None:
         """Take over what a process said."""
-        for name in ("p25_ms", "p50_ms", "p90_ms", "peak_memory_mb"):
+        for name in ("p50_ms", "p90_ms", "peak_memory_mb"):
             getattr(self, name).append(measured[name])
-        self.frames += measured["latency_ms"]
+        self.judged_ms.append(measured["cpu_p25_ms" if clock == "cpu" else "p25_ms"])
+        self.frames_ms += measured["cpu_ms" if clock == "cpu" else "latency_ms"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON, without single frames."""
-        return {name: values for name, values in asdict(self).items() if name != "frames"}
+        return {name: values for name, values in asdict(self).items() if name != "frames_ms"}
 
 
 def compare_latency(
@@ -79,15 +83,16 @@ def compare_latency(
         progress: told processes that ran, and the most that may.
 
     Returns:
-        JSON-ready: `candidate` and `champion` (identities), `runtime`, `threads`, `pairs`, `looks`, `ratio` (`value`,
-        `low`, `high`, `standard_error` of its log), `processes` by side, `histogram` (`edges_ms`, shares by side),
-        `device`.
+        JSON-ready: `candidate` and `champion` (identities), `runtime`, `threads`, `clock`, `pairs`, `looks`, `ratio`
+        (`value`, `low`, `high`, `standard_error` of its log), `processes` by side, `histogram` (`edges_ms`, shares by
+        side), `device`.
 
     Raises:
         LatencyError: a process failed.
     """
     device = device_facts()  # before the measurement itself is the load
     looks = params.latency.pairs
+    clock: Clock = "cpu" if params.latency.threads == 1 else "wall"
     sides = {"candidate": Processes(), "champion": Processes()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -95,11 +100,11 @@ def compare_latency(
         pictures = _write_frames(folder / "frames", frames)
         for pair in range(looks[-1]):
             for side in list(sides)[:: 1 if pair % 2 == 0 else -1]:
-                sides[side].add(_replicate(side, places[side], pictures, params, runtime))
+                sides[side].add(_replicate(side, places[side], pictures, params, runtime), clock)
                 if progress is not None:
                     progress(2 * pair + 1 + (side != next(iter(sides))), 2 * looks[-1])
             if pair + 1 in looks:
-                ratio = ratio_of(sides["candidate"].p25_ms, sides["champion"].p25_ms, params, checks)
+                ratio = ratio_of(sides["candidate"].judged_ms, sides["champion"].judged_ms, params, checks)
                 if decide(ratio, math.log1p(params.margins.latency)) != "inconclusive":
                     break
     return {
@@ -107,6 +112,7 @@ def compare_latency(
         "champion": champion.identity,
         "runtime": runtime,
         "threads": params.latency.threads,
+        "clock": clock,
         "pairs": pair + 1,
         "looks": list(looks),
         "ratio": _ratio_dict(ratio),
@@ -203,10 +209,10 @@ def _replicate(side: str, bundle: Path, frames: Path, params: GateParams, runtim
 
 def _histogram(sides: dict[str, Processes]) -> dict[str, list[float]]:
     """Return how the frames of both sides are spread, up to their 99th percentile; the last bin takes the rest."""
-    everything = np.concatenate([measured.frames for measured in sides.values()])
+    everything = np.concatenate([measured.frames_ms for measured in sides.values()])
     edges = np.linspace(everything.min(), np.percentile(everything, 99), _BINS + 1)
     report = {"edges_ms": np.round(edges, 4).tolist()}
     for side, measured in sides.items():
-        counts, _ = np.histogram(np.minimum(measured.frames, edges[-1]), edges)
-        report[side] = np.round(counts / len(measured.frames), 6).tolist()
+        counts, _ = np.histogram(np.minimum(measured.frames_ms, edges[-1]), edges)
+        report[side] = np.round(counts / len(measured.frames_ms), 6).tolist()
     return report

@@ -107,7 +107,7 @@ def _value_of(row: Mapping[str, Any] | None) -> str:
 
 def _strips(latency: Mapping[str, Any]) -> dict[str, Any]:
     """Return each process as a dot of an SVG of 300x120, in the order of the pairs."""
-    values = {side: latency["processes"][side]["p25_ms"] for side in ("candidate", "champion")}
+    values = {side: latency["processes"][side]["judged_ms"] for side in ("candidate", "champion")}
     everything = [value for side in values.values() for value in side]
     least, most = min(everything) * 0.98, max(everything) * 1.02
     step = 280 / max(1, len(values["candidate"]))

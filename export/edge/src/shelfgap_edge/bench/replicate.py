@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,24 @@ def measure_here(
         runtime: one of `RUNTIMES`.
 
     Returns:
-        `latency_ms` of every frame, its `p25_ms`, `p50_ms` and `p90_ms` (null with too few samples), and
-        `peak_memory_mb` of the process (null where it cannot be read).
+        `latency_ms` of every frame, its `p25_ms`, `p50_ms` and `p90_ms` (null with too few samples); `cpu_ms` of every
+        frame, the time that the process had a processor, and `cpu_p25_ms`; and `peak_memory_mb` of the process (null
+        where it cannot be read).
     """
     detector = Detector.load(bundle, threads=threads, runtime=runtime, verify=False)
-    pipeline = Pipeline("model", detector.stages())
-    (timing,) = measure([pipeline], frames, min_seconds=min_seconds, min_count=min_count)
-    total = timing.latency_ms[TOTAL]
+    cpu_ns: list[int] = []
+
+    def detect(frame: bytes) -> None:
+        started_ns = time.process_time_ns()
+        detector.detect(frame)
+        cpu_ns.append(time.process_time_ns() - started_ns)
+
+    (timing,) = measure([Pipeline("model", {"detect": detect})], frames, min_seconds=min_seconds, min_count=min_count)
+    total, cpu_ms = timing.latency_ms[TOTAL], np.array(cpu_ns[timing.warmup_count :]) / 1e6
     return {
         "latency_ms": np.round(total, 4).tolist(),
+        "cpu_ms": np.round(cpu_ms, 4).tolist(),
+        "cpu_p25_ms": percentile(cpu_ms, 25),
         **{f"p{percent}_ms": percentile(total, percent) for percent in (25, 50, 90)},
         "peak_memory_mb": peak_memory_mb(),
     }
