@@ -97,14 +97,20 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         "resumed_from_epoch": result.resumed_from_epoch,
         "train_images": result.train_images,
         "val_images": result.val_images,
-        "seconds": round(result.seconds, 1),
+        "seconds": round(result.all_seconds, 1),
+        "sessions": result.sessions,
+        "energy_joules": result.energy_joules,
         "device": result.device,
+        "preset": params.preset,
+        "imitation_epochs": 0 if initial is not None else params.train.imitation.epochs,
+        "initial_weights_sha256": None if initial is None else file_hash(initial),
+        "teacher_sha256": None if teacher is None else file_hash(teacher),
         "mlflow_run_id": run_id,
         "dataset_sha256": data_hash,
     }
     tracker.log(
         run_id,
-        {"train_seconds": result.seconds},
+        {"train_seconds": result.all_seconds},
         files={"gallery": sheet, "model": workspace.models / "detector.pt"},
     )
     write_json(workspace.reports / "training.json", report)
@@ -352,7 +358,10 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
             f"are {identity[:12]} now; run: shelfgap gate"
         )
     rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
-    write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights)
+    training = read_stage_report(workspace, "training.json", "shelfgap train")
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
+    origin = {**training, "parameters": exported["parameters"], "macs": exported["macs"]}
+    write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights, origin)
     shutil.copyfile(workspace.models / "detector.pt", workspace.champion)
     return {"bundle": str(workspace.bundle), "version": manifest.version}
 
