@@ -152,6 +152,7 @@ def _training(origin: Mapping[str, Any]) -> str:
         f"- Teacher: {_weights(origin, 'teacher_sha256')}",
         f"- Time: {_time(origin)}",
         f"- Energy: {_energy(origin)}",
+        f"- Commit: {_commit(origin)}; `shelfgap bundle rebuild BUNDLE` trains it again and compares",
     ]
     return "\n".join(lines)
 
@@ -181,6 +182,13 @@ def _energy(origin: Mapping[str, Any]) -> str:
         return "not measured"
     without = ", without the GPU" if str(origin.get("device", "")).startswith("cuda") else ""
     return f"{joules / 3.6e6:.3g} kWh, of the processors of the whole machine (RAPL){without}"
+
+
+def _commit(origin: Mapping[str, Any]) -> str:
+    made_with = origin.get("made_with") or {}
+    if not made_with.get("commit"):
+        return NOT_RECORDED
+    return f"`{made_with['commit']}`{', with changes' if made_with['dirty'] else ''}"
 
 
 def _precisions(manifest: Manifest) -> str:

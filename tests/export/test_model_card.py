@@ -140,9 +140,12 @@ def test_it_says_how_it_was_trained(card):
             "Energy: 0.5 kWh, of the processors of the whole machine (RAPL), w",
         ),
         ({"imitation_epochs": 0}, "Imitation: none\n"),
+        ({}, "Commit: not recorded;"),
+        ({"made_with": {"commit": "abc", "dirty": False}}, "Commit: `abc`;"),
+        ({"made_with": {"commit": "abc", "dirty": True}}, "Commit: `abc`, with changes;"),
     ],
 )
-def test_time_and_energy(card, origin, told):
+def test_time_energy_and_commit(card, origin, told):
     assert told in card(**{**ORIGIN, **origin})
 
 
