@@ -94,6 +94,7 @@ def write_bundle(
     gate: Mapping[str, Any],
     params: BundleParams,
     rights: Mapping[tuple[str, str], int] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle directory and, beside it, the same as `.tar`; an earlier one is replaced at the end.
 
@@ -107,6 +108,7 @@ def write_bundle(
         gate: what `gate.json` shall hold; its verdict must be "pass".
         params: golden frames.
         rights: pictures of the dataset by (licence, consent basis), for the model card.
+        origin: how the detector was trained, for the model card (see `model_card`).
 
     Raises:
         BundleError: the gate did not pass, the disk is full, or the bundle does not verify.
@@ -117,7 +119,7 @@ def write_bundle(
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     draft_tar = draft.with_suffix(".tar")
     try:
-        _write_files(draft, manifest, models, gate, params, rights or {})
+        _write_files(draft, manifest, models, gate, params, rights or {}, origin or {})
         report = verify_bundle(draft)
         if not report.passed:
             raise BundleError(f"{target}: the golden frames do not replay on this machine; nothing is written")
@@ -139,13 +141,14 @@ def _write_files(
     gate: Mapping[str, Any],
     params: BundleParams,
     rights: Mapping[tuple[str, str], int],
+    origin: Mapping[str, Any],
 ) -> None:
     (draft / GOLDEN_DIR).mkdir(parents=True)
     for precision, path in models.items():
         shutil.copyfile(path, draft / MODEL_FILES[precision])
     (draft / MANIFEST_FILE).write_text(manifest.to_json())
     (draft / GATE_FILE).write_text(json.dumps(gate, indent=2) + "\n")
-    (draft / CARD_FILE).write_text(model_card(manifest, gate, rights))
+    (draft / CARD_FILE).write_text(model_card(manifest, gate, rights, origin))
     detectors = {p: Detector(manifest, draft / MODEL_FILES[p], threads=1) for p in PRECISIONS if p in models}
     golden: list[GoldenFrame] = []
     for index, jpeg in enumerate(_golden_stills(detectors[manifest.default_precision], params)):

@@ -1,4 +1,4 @@
-"""`shelfgap bundle`: write the released bundle, make a key, sign."""
+"""`shelfgap bundle`: write the released bundle, make a key, sign, rebuild."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json
 
 bundle_app = typer.Typer(
-    help="Write release/bundle and release/bundle.tar, if the gate passed; make keys and sign.",
+    help="Write release/bundle and release/bundle.tar, if the gate passed; make keys, sign, rebuild.",
     epilog="Example: shelfgap bundle --workspace runs/store-12",
     invoke_without_command=True,
 )
@@ -20,7 +20,7 @@ BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory; the .tar
 
 @bundle_app.callback()
 def write(context: typer.Context, workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
-    """Write release/bundle and release/bundle.tar, if the gate passed; make keys and sign."""
+    """Write release/bundle and release/bundle.tar, if the gate passed; make keys, sign, rebuild."""
     if context.invoked_subcommand is not None:
         return
     from shelfgap_flows.stages import bundle_stage
@@ -76,3 +76,34 @@ def sign(
         print_json({"bundle": str(bundle), "written": written})
     else:
         print(f"{bundle}: {'signed' if written else 'signed already, nothing was written'}")
+
+
+@bundle_app.command(epilog="Example: shelfgap bundle rebuild release/bundle --dataset data/dataset")
+def rebuild(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory or .tar.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="Dataset that it was trained on; else data/dataset of the workspace.")
+    ] = None,
+    other_code: Annotated[
+        bool, typer.Option("--other-code", help="Compare even if the code or its parameters are not those recorded.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Train, export and quantize from what a bundle records, and compare; exit code 1 when beyond the tolerances."""
+    from shelfgap_flows.rebuild import rebuild as rebuild_bundle
+    from shelfgap_flows.settings import Settings
+    from shelfgap_flows.workspace import Workspace
+
+    report = rebuild_bundle(bundle, Workspace(workspace.resolve()), Settings(), dataset=dataset, other_code=other_code)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for one in report.circumstances:
+            state = "same" if one.same else f"recorded {one.recorded or 'nothing'}, here {one.here or 'unknown'}"
+            print(f"{one.name:16} {state}")
+        for made in report.comparisons:
+            print(f"{made.name:16} {made.verdict}: {made.told}")
+        print(f"{report.bundle}: {report.verdict}")
+    if report.verdict == "differs":
+        raise typer.Exit(1)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,15 @@ from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.params import EvaluationParams
 
-from shelfgap_flows.params import params_hash
+from shelfgap_flows.params import Params, params_hash
+from shelfgap_flows.provenance import arithmetic, made_with
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 CORE_FILE = "core.onnx"
+CODE_OF_A_BUNDLE = ("datasets", "training", "export", "edge")  # packages whose code decides its bytes
 
 
 class StageError(ShelfgapError):
@@ -41,7 +43,7 @@ class StageError(ShelfgapError):
 def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """Train on data/dataset; writes models/detector.pt and reports/training.json."""
     import cv2
-    from shelfgap_training.checkpoint import TrainedDetector, load_detector, save_detector
+    from shelfgap_training.checkpoint import TrainedDetector, load_detector, save_detector, weights_hash
     from shelfgap_training.train import is_main_process, train
 
     params = workspace.params()
@@ -90,6 +92,10 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     sheet.parent.mkdir(parents=True, exist_ok=True)
     picture = _worst_sheet(workspace, trained)
     cv2.imwrite(str(sheet), picture[..., ::-1])
+    learned_from = {
+        "initial_weights_sha256": None if initial is None else file_hash(initial),
+        "teacher_sha256": None if teacher is None else file_hash(teacher),
+    }
     report = {
         "val_ap50": result.val_ap50,
         "val_ap50_95": result.val_ap50_95,
@@ -97,14 +103,21 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         "resumed_from_epoch": result.resumed_from_epoch,
         "train_images": result.train_images,
         "val_images": result.val_images,
-        "seconds": round(result.seconds, 1),
+        "seconds": round(result.all_seconds, 1),
+        "sessions": result.sessions,
+        "energy_joules": result.energy_joules,
         "device": result.device,
+        "preset": params.preset,
+        "imitation_epochs": 0 if initial is not None else params.train.imitation.epochs,
+        **learned_from,
+        "weights_sha256": weights_hash(result.model),
+        "made_with": {**made_with(), **arithmetic(), **learned_from, "device": result.device},
         "mlflow_run_id": run_id,
         "dataset_sha256": data_hash,
     }
     tracker.log(
         run_id,
-        {"train_seconds": result.seconds},
+        {"train_seconds": result.all_seconds},
         files={"gallery": sheet, "model": workspace.models / "detector.pt"},
     )
     write_json(workspace.reports / "training.json", report)
@@ -324,7 +337,7 @@ def release_manifest(workspace: Workspace) -> Manifest:
             "data": exported["dataset_sha256"],
             "detector": file_hash(workspace.models / "detector.pt"),
             "params": params_hash(params),
-            "code": code_hash("datasets", "training", "export", "edge"),
+            "code": code_hash(*CODE_OF_A_BUNDLE),
         },
         metrics=evaluation["test"],
         default_precision=precision_by_latency(latency),
@@ -352,9 +365,27 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
             f"are {identity[:12]} now; run: shelfgap gate"
         )
     rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
-    write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights)
+    training = read_stage_report(workspace, "training.json", "shelfgap train")
+    exported = read_stage_report(workspace, "export.json", "shelfgap export")
+    origin = {**training, "parameters": exported["parameters"], "macs": exported["macs"]}
+    manifest = _with_provenance(manifest, params, training)
+    write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights, origin)
     shutil.copyfile(workspace.models / "detector.pt", workspace.champion)
     return {"bundle": str(workspace.bundle), "version": manifest.version}
+
+
+def _with_provenance(manifest: Manifest, params: Params, training: Mapping[str, Any]) -> Manifest:
+    """Add what a rebuild needs; reports of older trainings lack some of it."""
+    weights = {"weights": training["weights_sha256"]} if "weights_sha256" in training else {}
+    return replace(
+        manifest,
+        hashes={**manifest.hashes, **weights},
+        provenance={
+            "params": params.model_dump(mode="json"),
+            "training": training.get("made_with"),
+            "release": made_with(),
+        },
+    )
 
 
 def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

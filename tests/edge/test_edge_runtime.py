@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from shelfgap_edge.contract import FORMAT_VERSION
 from shelfgap_edge.errors import BundleError, FrameError
 from shelfgap_edge.runtime import Detector
 
@@ -104,7 +105,7 @@ def test_the_precision_must_be_there(tmp_path, write_bundle):
 
 def test_a_newer_format_is_refused(bundle, reseal):
     path = bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": "1.1"', '"format_version": "2.0"'))
+    path.write_text(path.read_text().replace(f'"format_version": "{FORMAT_VERSION}"', '"format_version": "2.0"'))
     reseal(bundle)
     with pytest.raises(BundleError, match=r"format_version '2\.0' is not known here"):
         Detector.load(bundle)

@@ -14,7 +14,6 @@ from shelfgap_edge.runtime import Detector
 from shelfgap_edge.verify import verify_bundle
 from shelfgap_export.bundle import make_manifest, write_bundle
 from shelfgap_export.params import BundleParams
-from shelfgap_training.figures import FIGURES
 
 PASSED = {"schema": "shelfgap-gate/1", "verdict": "pass", "reason": "all 4 checks hold", "checks": []}
 PARAMS = BundleParams(name="patches", golden_frames=2, golden_seed=3)
@@ -61,33 +60,6 @@ def test_the_version_follows_the_bytes_of_the_models(models, manifest_of, tmp_pa
     one, same = (manifest_of(models=models).version for _ in range(2))
     assert one == same
     assert manifest_of(models={**models, "fp32": other}).version != one
-
-
-def test_the_card_states_classes_threshold_and_figures(write):
-    metrics = {key: {"value": 0.6382, "low": 0.5913, "high": 0.701} for key in FIGURES}
-    metrics |= {"recall_at_p90": {"value": None, "low": None, "high": None}, "images": 5, "groups": 3, "boxes": 8}
-    slices = [
-        {"by": by, "slice": name, "class": None, "images": 4, "groups": 2, "boxes": boxes, "figure": "ap50", **figure}
-        for by, name, boxes, figure in (
-            ("brightness", "below 90", 30, {"value": 0.5, "low": 0.4, "high": 0.6}),
-            ("brightness", "90 and more", 2, {"value": None, "low": None, "high": None}),
-        )
-    ]
-    card = (write(metrics={"int8": metrics | {"slices": slices}}) / "MODEL_CARD.md").read_text()
-    assert "Classes: gap" in card
-    assert "gap 0.300" in card
-    told = "0.64 [0.59, 0.70]"
-    assert f"| int8 | {told} | {told} | {told} | {told} | {told} | - | {told} | 5 | 3 | 8 |" in card
-    assert "| brightness | below 90 | all | 4 | 2 | 30 | AP50 | 0.50 [0.40, 0.60] |" in card
-    assert "| brightness | 90 and more | all | 4 | 2 | 2 | AP50 | - |" in card
-
-
-def test_the_card_names_the_rights_of_the_pictures(models, manifest_of, tmp_path):
-    rights = {("CC-BY-4.0", "notice"): 12, ("unstated", "unstated"): 3}
-    write_bundle(tmp_path / "bundle", manifest_of(models=models), models, PASSED, PARAMS, rights)
-    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
-    assert "- 12 pictures, licence: CC-BY-4.0, consent basis: notice" in card
-    assert "- 3 pictures, licence: unstated, consent basis: unstated" in card
 
 
 def test_nothing_is_written_when_the_gate_did_not_pass(write, tmp_path):

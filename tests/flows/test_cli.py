@@ -54,6 +54,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "bench",
         "bundle",
         "bundle keygen",
+        "bundle rebuild",
         "bundle sign",
         "data card",
         "data check",

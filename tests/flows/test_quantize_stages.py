@@ -38,6 +38,8 @@ def exported(trained, tmp_path_factory):
     onnx.save(core, workspace.models / stages.CORE_FILE)
     onnx.save(with_float_front_end(core, MODEL.input_size), workspace.models / MODEL_FILES["fp32"])
     report = {"classes": ["gap"], "input_size": MODEL.input_size, "dataset_sha256": "0" * 64}
+    report |= {"parameters": 1_000, "macs": 1_000_000}
+    (workspace.reports / "training.json").write_text(json.dumps({"epochs": 3, "seconds": 4.0, "device": "cpu"}))
     (workspace.reports / "export.json").write_text(json.dumps(report))
     return workspace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,15 @@ def save_detector(path: Path, trained: TrainedDetector) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def weights_hash(model: GapDetector) -> str:
+    """Return the SHA-256 (hex) of all tensors: equal for bit-equal weights, whatever else a file of them says."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def start_from(model: GapDetector, classes: tuple[str, ...], trained: TrainedDetector) -> None:

@@ -18,6 +18,7 @@ from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_training.checkpoint import TrainedDetector
+from shelfgap_training.cost import EnergyMeter, TrainingCost
 from shelfgap_training.distillation import require_teacher
 from shelfgap_training.model import GapDetector
 from shelfgap_training.module import DetectorModule
@@ -39,6 +40,9 @@ class TrainResult:
     train_images: int
     val_images: int
     seconds: float  # of this process, resumed epochs aside
+    all_seconds: float  # with those of the sessions before it
+    sessions: int
+    energy_joules: float | None  # of the processors, in all sessions; None if one was not metered
     device: str
 
 
@@ -124,6 +128,7 @@ def train(
         module.start_from(dataset.detector_classes, initial)
     count = devices or max(1, torch.cuda.device_count())
     together = count * nodes > 1
+    cost = TrainingCost(EnergyMeter())
     trainer = pl.Trainer(
         max_epochs=epochs,
         precision="bf16-mixed",
@@ -144,6 +149,7 @@ def train(
                 enable_version_counter=False,
             ),
             TrainingProgress(),
+            cost,
             _StopWhen(should_stop),
             _AfterValidation(on_validation, imitated),
         ],
@@ -169,6 +175,9 @@ def train(
         train_images=len(data.train_images),
         val_images=len(data.val_images),
         seconds=time.monotonic() - started,
+        all_seconds=cost.seconds,
+        sessions=cost.sessions,
+        energy_joules=cost.joules if nodes == 1 else None,  # of other machines nothing is known here
         device=str(trainer.strategy.root_device),
     )
 

@@ -15,8 +15,11 @@ from typing import Any
 
 from shelfgap_edge.errors import BundleError
 
-FORMAT_VERSION = "1.1"
-"""Version of the bundle format. A device refuses a major version it does not know; 1.1 added `device_class`."""
+FORMAT_VERSION = "1.2"
+"""Version of the bundle format. A device refuses a major version it does not know.
+
+1.1 added `device_class`, 1.2 `provenance`.
+"""
 
 POSTPROCESS_VERSION = 1
 """Version of the rule that turns model outputs into detections (see `postprocess`)."""
@@ -49,7 +52,7 @@ GOLDEN_DIR = "golden"
 GOLDEN_FILE = "golden/expected.json"
 
 
-_ADDED_LATER = {"device_class"}  # keys that an older bundle of this major version lacks
+_ADDED_LATER = {"device_class", "provenance"}  # keys that an older bundle of this major version lacks
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Manifest:
         colour_order, resize, normalisation, postprocess_version: fixed in this format version.
         device_class: processors that the INT8 model was made for ("x86", "arm"); it runs on others too, slower.
             None in bundles before format 1.1.
+        provenance: what a rebuild needs: `params` (the values of params.yaml), and with which commit, libraries and
+            arithmetic `training` and `release` ran. None in bundles before format 1.2.
     """
 
     format_version: str
@@ -87,6 +92,7 @@ class Manifest:
     normalisation: str = "in-graph"  # frames go in as uint8
     postprocess_version: int = POSTPROCESS_VERSION
     device_class: str | None = None
+    provenance: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON with sorted keys."""
@@ -160,6 +166,7 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
         expect(isinstance(values[key], dict), key, "an object")
     device_class = values["device_class"]
     expect(device_class is None or isinstance(device_class, str), "device_class", "a string or null")
+    expect(values["provenance"] is None or isinstance(values["provenance"], dict), "provenance", "an object or null")
     for key, known in (
         ("colour_order", "RGB"),
         ("resize", "stretch"),
