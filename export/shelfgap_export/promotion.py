@@ -6,6 +6,7 @@ two steps leaves nothing that the next call does not put right, and of two promo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -51,6 +52,12 @@ class Plan:
         """The entry of the version, if it is champion already."""
         champion = self.log.champion
         return champion if champion is not None and champion.version == self.version.version else None
+
+    @property
+    def key(self) -> str:
+        """A digest of all that is approved: another version, gate or champion gives another one."""
+        parts = [self.action, self.version.version, self.version.bundle_sha256, self.gate.sha256, self.log.last_text]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_text(self) -> str:
         """Say in one line what is to be approved."""
@@ -100,6 +107,7 @@ def plan_promotion(registry: ModelRegistry, version: int | None = None, gate_fil
     log = read_log(registry)
     known = _newest(registry, log) if version is None else registry.version(version)
     where = f"{registry.model} version {known.version}"
+    _require_as_logged(log, known, where)
     manifest, files = _fetch(registry, known)
     if model_identity(manifest, files) != known.identity:
         raise PromotionError(f"{where}: its tag names another model than its bytes are; register it anew")
@@ -135,6 +143,7 @@ def plan_rollback(registry: ModelRegistry, version: int | None = None) -> Plan:
         what = "there was no champion before" if version is None else f"version {version} never was champion"
         raise PromotionError(f"{registry.model}: {what}; a rollback goes to one that was (champions so far: {were})")
     known = registry.version(earlier.version)
+    _require_as_logged(log, known, f"{registry.model} version {known.version}")
     _fetch(registry, known)
     return Plan("rollback", known, earlier.gate, None, log)
 
@@ -199,6 +208,16 @@ def _newest(registry: ModelRegistry, log: PromotionLog) -> RegisteredBundle:
             "roll back to it, or release anew"
         )
     return newest
+
+
+def _require_as_logged(log: PromotionLog, version: RegisteredBundle, where: str) -> None:
+    """Refuse a version that was champion with other bytes: whoever can write to MLflow can change its tags."""
+    was = log.promoted(version.version)
+    if was is not None and (was.bundle_sha256, was.identity) != (version.bundle_sha256, version.identity):
+        raise PromotionError(
+            f"{where}: its tags name the bytes {version.bundle_sha256[:12]}, the log says that "
+            f"{was.bundle_sha256[:12]} was champion; somebody changed the tags, restore them"
+        )
 
 
 def _fetch(registry: ModelRegistry, version: RegisteredBundle) -> tuple[Manifest, Files]:

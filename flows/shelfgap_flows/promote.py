@@ -70,29 +70,40 @@ def promote_flow(
     gate: str | None = None,
     reason: str | None = None,
     approved: bool = False,
+    approved_plan: str | None = None,
 ) -> Entry:
-    """Make a version champion, if its gate passed and somebody approves."""
+    """Make a version champion, if its gate passed and somebody approves; `approved_plan` is the key of one plan."""
     workspace = Workspace(Path(workspace_root))
     plan = look(workspace, "promote", version, None if gate is None else Path(gate))
-    return _decide(workspace, plan, reason, approved)
+    return _decide(workspace, plan, reason, approved, approved_plan)
 
 
 @flow(name="rollback")
-def rollback_flow(workspace_root: str, reason: str, version: int | None = None, approved: bool = False) -> Entry:
-    """Make an earlier champion champion again, if somebody approves."""
+def rollback_flow(
+    workspace_root: str,
+    reason: str,
+    version: int | None = None,
+    approved: bool = False,
+    approved_plan: str | None = None,
+) -> Entry:
+    """Make an earlier champion champion again, if somebody approves; `approved_plan` is the key of one plan."""
     workspace = Workspace(Path(workspace_root))
-    return _decide(workspace, look(workspace, "rollback", version, None), reason, approved)
+    return _decide(workspace, look(workspace, "rollback", version, None), reason, approved, approved_plan)
 
 
-def _decide(workspace: Workspace, plan: Plan, reason: str | None, approved: bool) -> Entry:
+def _decide(workspace: Workspace, plan: Plan, reason: str | None, approved: bool, approved_plan: str | None) -> Entry:
     settings, log = Settings(), get_run_logger()
+    if approved_plan is not None and approved_plan != plan.key:
+        raise PromotionError(
+            f"what was approved is not what would be done now ({plan.to_text()}); nothing was changed, run it again"
+        )
     if plan.done is not None:
         log.info("version %d is champion already", plan.version.version)
         return conclude(workspace, plan, plan.done.approved_by, reason or plan.done.reason)
     what = f"{registry_for(workspace, settings).model}: {plan.to_text()}"
     create_markdown_artifact(gate_text(plan), key=f"{plan.action}-gate")
     try:
-        by, reason = (settings.who(), reason) if approved else _ask(settings, plan, what, reason)
+        by, reason = (settings.who(), reason) if approved or approved_plan else _ask(settings, plan, what, reason)
         entry = conclude(workspace, plan, by, reason)
     except ShelfgapError as error:
         notify(settings, f"Not done: {what}", str(error), "bad")
@@ -146,10 +157,10 @@ def run_promote(
         ShelfgapError: it may not be promoted, or nobody approved.
     """
     with one_line_errors():
-        approved = approved or _confirmed(lambda: look.fn(workspace, "promote", version, gate), confirm)
+        plan = None if approved else _confirmed(lambda: look.fn(workspace, "promote", version, gate), confirm)
         start_server(workspace.prefect_home)
         path = None if gate is None else str(gate.resolve())
-        entry: Entry = promote_flow(str(workspace.root), version, path, reason, approved)
+        entry: Entry = promote_flow(str(workspace.root), version, path, reason, approved, plan)
         return entry
 
 
@@ -167,20 +178,20 @@ def run_rollback(
         ShelfgapError: that version cannot be gone back to, or nobody approved.
     """
     with one_line_errors():
-        approved = approved or _confirmed(lambda: look.fn(workspace, "rollback", version, None), confirm)
+        plan = None if approved else _confirmed(lambda: look.fn(workspace, "rollback", version, None), confirm)
         start_server(workspace.prefect_home)
-        entry: Entry = rollback_flow(str(workspace.root), reason, version, approved)
+        entry: Entry = rollback_flow(str(workspace.root), reason, version, approved, plan)
         return entry
 
 
-def _confirmed(planned: Callable[[], Plan], confirm: Callable[[str], bool] | None) -> bool:
-    """Ask at the terminal; False where a Prefect server can be paused on instead.
+def _confirmed(planned: Callable[[], Plan], confirm: Callable[[str], bool] | None) -> str | None:
+    """Ask at the terminal, and return the key of what was approved; None where Prefect can be paused on instead.
 
     Raises:
         PromotionError: there is neither, or the answer was no.
     """
     if PREFECT_API_URL.value():
-        return False
+        return None
     if confirm is None:
         raise PromotionError(
             "somebody has to approve this: run it at a terminal, or with PREFECT_API_URL of a server where it can be "
@@ -189,4 +200,4 @@ def _confirmed(planned: Callable[[], Plan], confirm: Callable[[str], bool] | Non
     plan = planned()
     if plan.done is None and not confirm(f"{plan.to_text()}\n  gate of {plan.gate.created_at}: {plan.gate.reason}\n"):
         raise PromotionError("not approved; nothing was changed")
-    return True
+    return plan.key

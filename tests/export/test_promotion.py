@@ -188,6 +188,20 @@ def test_rollback_goes_only_to_a_champion_of_before_with_a_reason(registry, regi
         plan_promotion(registry, 9)
 
 
+def test_a_version_whose_tags_name_other_bytes_than_the_log_is_not_gone_back_to(registry, registered):
+    promote(registry, 1)
+    promote(registry, 2)
+    other = registry.version(3)
+    for name in ("bundle_sha256", "identity"):
+        mlflow_client(registry.uri).set_model_version_tag(registry.model, "1", f"shelfgap.{name}", getattr(other, name))
+    for plan in (plan_rollback, plan_promotion):
+        with pytest.raises(
+            PromotionError, match=r"version 1: its tags name the bytes \w{12}, the log says that \w{12}"
+        ):
+            plan(registry, 1)
+    assert read_log(registry).champion.version == 2
+
+
 def test_of_two_promotions_of_the_same_state_one_is_refused(registry, registered):
     promote(registry, 1)
     plans = {version: plan_promotion(registry, version) for version in (2, 3)}

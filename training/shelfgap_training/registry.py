@@ -142,8 +142,8 @@ class ModelRegistry:
             _upload(client, run_id or self._create(client), content, folder, name)
 
     def point(self, alias: str, version: int | None) -> None:
-        """Make an alias point at a version, or (None) at nothing."""
-        with self._speaking() as (client, _):
+        """Make an alias point at a version, or (None) at nothing; a version that is gone meanwhile gets none."""
+        with self._speaking() as (client, _), _unless("RESOURCE_DOES_NOT_EXIST"):
             if version is None:
                 client.delete_registered_model_alias(self.model, alias)
             else:
