@@ -1,7 +1,8 @@
-"""A real bundle of the small detector."""
+"""A real bundle of the small detector, and the command in this process."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,24 @@ from shelfgap_export.bundle import make_manifest, write_bundle
 from shelfgap_export.onnx_export import export_core, with_float_front_end, with_integer_front_end
 from shelfgap_export.params import BundleParams, QuantizeParams
 from shelfgap_export.quantize import quantize_core
+from shelfgap_flows import cli
 from small_network import MODEL
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Run `shelfgap`: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["shelfgap", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

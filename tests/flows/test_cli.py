@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import typer
 from PIL import Image
 from shelfgap_datasets.coco import load_dataset
-from shelfgap_flows.cli import app, main
+from shelfgap_flows.cli import app
 
 
 @pytest.fixture
-def shelfgap(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty directory: (exit code, standard output, standard error)."""
+def shelfgap(run_command, monkeypatch, tmp_path):
+    """The command in an empty directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["shelfgap", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return run_command
 
 
 def all_commands():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from patches_workspace import patches_params
 from plain_bundles import plain_bundle
 from shelfgap_export.gate_record import PromotionError
-from shelfgap_flows import cli
+from shelfgap_export.promotion import register_bundle
+from shelfgap_export.promotion_log import read_log
 from shelfgap_flows.prefect_server import lasting_server
 from shelfgap_flows.promote import run_promote, run_rollback
+from shelfgap_flows.settings import Settings, registry_for
 from shelfgap_flows.workspace import Workspace
 from webhook import webhook
 
@@ -30,20 +32,10 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, workspace):
-    """The command, in the workspace: (exit code, standard output, standard error)."""
+def run(run_command, monkeypatch, workspace):
+    """`shelfgap registry`, in the workspace."""
     monkeypatch.chdir(workspace.root)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["shelfgap", "registry", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(run_command, "registry")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +112,28 @@ def test_a_rollback_without_a_champion_before_is_refused_before_anybody_is_asked
     (root / "mlflow").symlink_to(workspace.mlflow)
     with pytest.raises(PromotionError, match="others: there was no champion before"):
         run_rollback(Workspace(root), None, "why", approved=False, confirm=asked)
+
+
+def test_an_answer_counts_for_what_was_shown_alone(workspace, tmp_path, monkeypatch):
+    """A release registers another version while the question stands."""
+    root = tmp_path / "third"
+    root.mkdir()
+    patches_params(root / "params.yaml", bundle={"name": "third"})
+    (root / "mlflow").symlink_to(workspace.mlflow)
+    registry = registry_for(Workspace(root), Settings())
+    monkeypatch.setenv("PREFECT_HOME", str(workspace.prefect_home))
+    register_bundle(registry, plain_bundle(tmp_path / "a", "third", "A")[0])
+    shown = []
+
+    def confirm(text):
+        shown.append(text)
+        register_bundle(registry, plain_bundle(tmp_path / "b", "third", "B")[0])
+        return True
+
+    with pytest.raises(PromotionError, match=r"what was approved is not what would be done now \(promote version 2"):
+        run_promote(Workspace(root), None, None, None, approved=False, confirm=confirm)
+    assert shown[0].startswith("promote version 1 (A)")
+    assert read_log(registry).entries == ()
 
 
 @pytest.mark.parametrize(

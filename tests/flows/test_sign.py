@@ -17,7 +17,6 @@ from shelfgap_edge.contract import FORMAT_VERSION, Manifest
 from shelfgap_edge.signature import check_signed, load_keys
 from shelfgap_edge.verify import verify_bundle
 from shelfgap_export.signing import SigningError, generate_key
-from shelfgap_flows import cli
 from shelfgap_flows.settings import Settings
 from shelfgap_flows.sign import sign_release
 from shelfgap_flows.workspace import Workspace, run_dvc
@@ -139,20 +138,10 @@ def test_the_environment_names_key_and_passphrase_and_empty_is_unset(monkeypatch
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """The command in an empty directory: (exit code, standard output, standard error)."""
+def run(run_command, monkeypatch, tmp_path):
+    """The command in an empty directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["shelfgap", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+    return run_command
 
 
 def test_keygen_and_sign_as_commands(run, workspace, monkeypatch):
