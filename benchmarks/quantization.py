@@ -28,7 +28,7 @@ from shelfgap_edge.contract import MODEL_FILES, RUNTIMES
 from shelfgap_edge.runtime import Detector
 from shelfgap_export import quantize
 from shelfgap_export.bundle import make_manifest
-from shelfgap_flows.stages import CORE_FILE, calibration_frames
+from shelfgap_flows.stage_files import CORE_FILE, calibration_frames
 from shelfgap_flows.workspace import Workspace
 from shelfgap_training.bootstrap import clusters_of, paired_difference
 from shelfgap_training.evaluate import score_images

@@ -10,7 +10,7 @@ from typing import Any
 from shelfgap_edge.contract import MODEL_FILES, PRECISIONS
 from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.runtime import Detector
-from shelfgap_flows.stages import code_hash
+from shelfgap_flows.hashes import code_hash
 from shelfgap_training.bootstrap import clusters_of, paired_difference
 
 from versus_yolo.ours import BUNDLE_DIR

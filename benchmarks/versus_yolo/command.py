@@ -22,8 +22,8 @@ from typing import Any
 from shelfgap_datasets.coco import write_text_atomic
 from shelfgap_edge.bench.device import device_facts
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_flows.hashes import code_hash
 from shelfgap_flows.params import load_params
-from shelfgap_flows.stages import code_hash
 
 from versus_yolo import accuracy, latency, memory, ours, outcome, peer
 from versus_yolo.isolated import isolated

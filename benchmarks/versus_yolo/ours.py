@@ -18,8 +18,9 @@ from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import ImageRecord
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES
 from shelfgap_export.params import QuantizeParams
+from shelfgap_flows.hashes import code_hash
 from shelfgap_flows.params import Params, params_hash
-from shelfgap_flows.stages import CORE_FILE, code_hash
+from shelfgap_flows.stage_files import CORE_FILE
 from shelfgap_training.params import ModelParams, TrainParams
 
 from versus_yolo.isolated import isolated

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from shelfgap_edge.durable import write_durably
 
 from shelfgap_datasets.schema import (
     LABEL_CLASSES,
@@ -198,15 +199,7 @@ def load_rejections(root: Path) -> tuple[Rejection, ...]:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file so that its name only ever shows the whole old or the whole new content."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_durably(path, text.encode())
 
 
 def xywh_to_xyxy(bbox: object) -> tuple[float, float, float, float] | None:

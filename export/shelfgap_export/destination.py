@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import os
 import urllib.error
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import PullError
-from shelfgap_edge.pull.durable import rename_durably, write_durably
 from shelfgap_edge.pull.index import MAX_INDEX_BYTES
 from shelfgap_edge.pull.source import DirectorySource, Source, directory_of, read_small
 from shelfgap_edge.pull.source_http import HttpSource, http_failure, http_request, send
@@ -89,12 +88,7 @@ class DirectoryDestination:
         """Write a file."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # two publishers may bring the same file
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        rename_durably(draft, path)
+        write_durably(path, content)
 
     def replace(self, name: str, content: bytes, expected: bytes | None) -> None:
         """Write a file if it still has the expected content."""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from shelfgap_edge.bundle import check_sums, read_bundle
 from shelfgap_edge.contract import SIGNATURE_FILE
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import ShelfgapError, SignatureError
 from shelfgap_edge.runtime import manifest_of
 from shelfgap_edge.signature import check_signed
@@ -142,7 +143,8 @@ def sign_bundle(bundle: Path, key: Path, *, passphrase: str | None = None) -> bo
         if changed:
             files[SIGNATURE_FILE] = sign(bundle, key, passphrase=passphrase)
             check_signed(files, keys, now=datetime.now(UTC), where=where)  # what was signed is what was checked above
-            _replace(bundle / SIGNATURE_FILE, bundle.parent, files[SIGNATURE_FILE])
+            # a draft that a kill leaves must not lie in the bundle
+            write_durably(bundle / SIGNATURE_FILE, files[SIGNATURE_FILE], drafts=bundle.parent)
         draft = bundle.with_name(f".{bundle.name}.{os.getpid()}.tmp.tar")
         packed = bundle.with_name(f"{bundle.name}.tar")
         try:
@@ -186,20 +188,6 @@ def _read_key(path: Path, passphrase: str | None) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in CURVES:
         raise SigningError(f"{path}: expected an elliptic-curve key on {', '.join(CURVES)}")
     return key
-
-
-def _replace(path: Path, scratch: Path, content: bytes) -> None:
-    """Write a file whole or not at all; the draft lies outside of the bundle, where a kill leaves it without harm."""
-    draft = scratch / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

@@ -19,7 +19,7 @@ from shelfgap_training.evaluate import ScoredImages, choose_thresholds, score_im
 from shelfgap_training.figures import FIGURES, ClassMatches
 from shelfgap_training.params import EvaluationParams, ModelParams
 
-from shelfgap_flows.stages import file_hash
+from shelfgap_flows.hashes import file_hash
 from shelfgap_flows.workspace import Workspace
 
 Start = Literal["from-scratch", "from-champion"]

@@ -82,7 +82,8 @@ def quantize(
     as_json: AsJson = False,
 ) -> None:
     """Quantize the float model to INT8, calibrated on training images."""
-    from shelfgap_flows.stages import quantize_sensitivity, quantize_stage
+    from shelfgap_flows.measure import quantize_sensitivity
+    from shelfgap_flows.stages import quantize_stage
 
     if sensitivity:
         report = quantize_sensitivity(_workspace(workspace))
@@ -106,8 +107,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score on labelled images through the edge runtime: a bundle, or the models of the workspace."""
+    from shelfgap_flows.measure import evaluate_bundle, evaluate_stage
     from shelfgap_flows.params import workspace_params
-    from shelfgap_flows.stages import evaluate_bundle, evaluate_stage
 
     if (bundle is None) != (dataset is None):
         raise typer.BadParameter("--bundle and --dataset go together")
@@ -138,7 +139,7 @@ def bench(
             report = pairs_stage(_workspace(workspace), progress)
         _show(report, as_json, _ratio_line(report["latency"]))
         return
-    from shelfgap_flows.stages import bench_stage
+    from shelfgap_flows.measure import bench_stage
 
     report = bench_stage(_workspace(workspace))
     _show(report, as_json, to_table(report))

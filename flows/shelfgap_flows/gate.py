@@ -19,7 +19,8 @@ from shelfgap_export.gate.latency import compare_latency, measure_alone
 from shelfgap_export.gate.reports import clear_reports, write_reports
 
 from shelfgap_flows.params import Params
-from shelfgap_flows.stages import StageError, model_file, read_stage_report, release_manifest, write_json
+from shelfgap_flows.stage_files import StageError, model_file, read_stage_report, write_json
+from shelfgap_flows.stages import release_manifest
 from shelfgap_flows.workspace import Workspace
 
 PAIRS_FILE = "pairs.json"

@@ -22,10 +22,11 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.golden import parse_golden, replay
 from shelfgap_edge.runtime import Detector, manifest_of, precisions_of
 
+from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, code_hash, dataset_hash
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.provenance import made_with
 from shelfgap_flows.settings import Settings
-from shelfgap_flows.stages import CODE_OF_A_BUNDLE, code_hash, dataset_hash, export_stage, quantize_stage, train_stage
+from shelfgap_flows.stages import export_stage, quantize_stage, train_stage
 from shelfgap_flows.workspace import Workspace
 
 logger = logging.getLogger(__name__)

@@ -33,6 +33,7 @@ from shelfgap_flows.candidates import (
     compare_candidates,
     find_champion,
 )
+from shelfgap_flows.hashes import code_hash, dataset_hash
 from shelfgap_flows.lock import hold
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.params import Params, params_hash
@@ -40,7 +41,6 @@ from shelfgap_flows.params_file import save_params
 from shelfgap_flows.prefect_server import lasting_server, start_server
 from shelfgap_flows.release import data_stages, release_flow, reproduce
 from shelfgap_flows.settings import Settings, tracker_for
-from shelfgap_flows.stages import code_hash, dataset_hash
 from shelfgap_flows.versions import current_version, versions_folder
 from shelfgap_flows.workspace import Workspace, run_dvc
 

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.coco import annotations_hash, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
 from shelfgap_datasets.pictures import read_picture
-from shelfgap_datasets.schema import UNSTATED, Dataset
-from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES, Manifest
-from shelfgap_edge.errors import ShelfgapError
-from shelfgap_training.params import EvaluationParams
+from shelfgap_datasets.schema import UNSTATED
+from shelfgap_edge.contract import MODEL_FILES, Manifest
 
+from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, code_hash, dataset_hash, file_hash
+from shelfgap_flows.measure import candidate_detector
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.provenance import arithmetic, made_with
 from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.stage_files import (
+    CORE_FILE,
+    StageError,
+    calibration_frames,
+    model_file,
+    open_dataset,
+    read_stage_report,
+    size_of,
+    write_json,
+)
 from shelfgap_flows.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-CORE_FILE = "core.onnx"
-CODE_OF_A_BUNDLE = ("datasets", "training", "export", "edge")  # packages whose code decides its bytes
-
-
-class StageError(ShelfgapError):
-    """A stage lacks what an earlier one should have written."""
 
 
 def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from shelfgap_training.train import is_main_process, train
 
     params = workspace.params()
-    dataset = _dataset(workspace)
+    dataset = open_dataset(workspace)
     data_hash = dataset_hash(workspace)
     identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
     initial, teacher = (
@@ -139,7 +138,7 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
     core = export_core(trained.model)
     model = with_float_front_end(core, size)
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
-    detector = _candidate_detector(workspace, model.SerializeToString(), trained.classes, size)
+    detector = candidate_detector(workspace, model.SerializeToString(), trained.classes, size)
     parity = require_parity(trained.model, detector, frames, params.parity)
     onnx.save(core, workspace.models / CORE_FILE)
     onnx.save(model, workspace.models / MODEL_FILES["fp32"])
@@ -164,12 +163,12 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
 
     params = workspace.params()
     exported = read_stage_report(workspace, "export.json", "shelfgap export")
-    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
+    classes, size = tuple(exported["classes"]), size_of(exported["input_size"])
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
     quantized, known_sizes = quantize_model(onnx.load(model_file(workspace, CORE_FILE)), frames, params.quantize, size)
     model = quantized.model
-    fp32 = _candidate_detector(workspace, model_file(workspace, MODEL_FILES["fp32"]), classes, size)
-    int8 = _candidate_detector(workspace, model.SerializeToString(), classes, size)
+    fp32 = candidate_detector(workspace, model_file(workspace, MODEL_FILES["fp32"]), classes, size)
+    int8 = candidate_detector(workspace, model.SerializeToString(), classes, size)
     parity = compare(
         [fp32.detect(frame, score_thresholds=0.0) for frame in frames],
         [int8.detect(frame, score_thresholds=0.0) for frame in frames],
@@ -184,134 +183,6 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
         "known_frame_sizes": [list(known) for known in known_sizes],
     }
     write_json(workspace.reports / "quantize.json", report)
-    return report
-
-
-def quantize_sensitivity(workspace: Workspace) -> dict[str, Any]:
-    """Measure what each layer costs in INT8 on validation images; writes reports/sensitivity.json."""
-    import onnx
-    from shelfgap_export.onnx_export import with_front_end
-    from shelfgap_export.sensitivity import measure_sensitivity
-    from shelfgap_training.evaluate import score_images
-    from shelfgap_training.metrics import average_precision
-
-    params = workspace.params()
-    exported = read_stage_report(workspace, "export.json", "shelfgap export")
-    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
-    dataset = _dataset(workspace)
-
-    def ap50(core: onnx.ModelProto) -> float:
-        model = with_front_end(core, size).SerializeToString()
-        detector = _candidate_detector(workspace, model, classes, size)
-        scored = score_images(detector, workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
-        return average_precision(scored.truths, scored.detections, len(scored.classes)).ap50
-
-    frames = calibration_frames(workspace, params.quantize.calibration_images, size)
-    core = onnx.load(model_file(workspace, CORE_FILE))
-    report = asdict(measure_sensitivity(core, frames, params.quantize, ap50))
-    write_json(workspace.reports / "sensitivity.json", report)
-    return report
-
-
-def evaluate_stage(workspace: Workspace) -> dict[str, Any]:
-    """Choose thresholds on validation and score both models on test.
-
-    Writes reports/evaluation.json, and of INT8 on test evaluation.md, curves.png and worst_test.jpg beside it.
-    """
-    import cv2
-    from shelfgap_training.charts import draw_curves
-    from shelfgap_training.evaluate import choose_thresholds, compare, evaluate, score_images, summarise
-    from shelfgap_training.gallery import worst_sheet
-    from shelfgap_training.report import evaluation_markdown
-
-    exported = read_stage_report(workspace, "export.json", "shelfgap export")
-    classes, size = tuple(exported["classes"]), _size(exported["input_size"])
-    dataset, params = _dataset(workspace), workspace.params()
-    detectors = {
-        precision: _candidate_detector(workspace, model_file(workspace, MODEL_FILES[precision]), classes, size)
-        for precision in ("fp32", "int8")
-    }
-    val = score_images(detectors["int8"], workspace.dataset, dataset.of_split("val"), dataset.annotated_classes)
-    thresholds = choose_thresholds(val)
-    test = {
-        precision: score_images(detector, workspace.dataset, dataset.of_split("test"), dataset.annotated_classes)
-        for precision, detector in detectors.items()
-    }
-    report: dict[str, Any] = {
-        "score_thresholds": thresholds,
-        "val": {"int8": summarise(val, thresholds, "int8", params.evaluation)},
-        "test": {
-            precision: evaluate(workspace.dataset, scored, thresholds, precision, params.evaluation)
-            for precision, scored in test.items()
-        },
-        "int8_minus_fp32": compare(test["int8"], test["fp32"], thresholds, params.evaluation),
-    }
-    reports, int8 = workspace.reports, report["test"]["int8"]
-    reports.mkdir(parents=True, exist_ok=True)
-    draw_curves(reports / "curves.png", test["int8"].matches(thresholds), int8["calibration"], test["int8"].classes)
-    sheet = worst_sheet(workspace.dataset, test["int8"], thresholds, params.evaluation.gallery)
-    cv2.imwrite(str(reports / "worst_test.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    write_text_atomic(reports / "evaluation.md", evaluation_markdown(report, params.evaluation.confidence))
-    write_json(reports / "evaluation.json", report)
-    return report
-
-
-def evaluate_bundle(
-    bundle: Path, dataset: Path, split: str, precision: str, params: EvaluationParams
-) -> dict[str, Any]:
-    """Score a bundle at its own thresholds on any dataset directory; returns the evaluation object.
-
-    Args:
-        bundle: directory or `.tar`; its checksums are verified.
-        dataset: dataset directory.
-        split: "test" for its test images, "all" for every image.
-        precision: "int8" or "fp32".
-        params: resampling, slices and bins.
-
-    Raises:
-        BundleError: the bundle cannot be used.
-        DatasetError: no dataset, or no usable image in it.
-    """
-    from shelfgap_edge.runtime import Detector
-    from shelfgap_training.evaluate import evaluate, score_images
-
-    detector = Detector.load(bundle, precision=precision, threads=os.cpu_count() or 1)
-    loaded = load_dataset(dataset)
-    records = loaded.images if split == "all" else loaded.of_split("test")
-    if not records:
-        raise StageError(f"{dataset}: no image is in the test split; use --split all, or: shelfgap data split")
-    scored = score_images(detector, dataset, records, loaded.annotated_classes)
-    return evaluate(dataset, scored, detector.manifest.score_thresholds, precision, params)
-
-
-def bench_stage(workspace: Workspace) -> dict[str, Any]:
-    """Measure both models with the edge harness; writes reports/latency.json."""
-    from shelfgap_datasets.synthetic.stills import render_still
-    from shelfgap_edge.bench.detectors import bench_bundle
-    from shelfgap_export.bundle import GOLDEN_SIZE
-
-    params = workspace.params()
-    exported = read_stage_report(workspace, "export.json", "shelfgap export")
-    models = {precision: model_file(workspace, name) for precision, name in MODEL_FILES.items()}
-    manifest = _candidate_manifest(workspace, tuple(exported["classes"]), _size(exported["input_size"]), models)
-    frames = [
-        render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
-        for index in range(params.bundle.golden_frames)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder)
-        for path in models.values():
-            shutil.copyfile(path, draft / path.name)
-        (draft / MANIFEST_FILE).write_text(manifest.to_json())
-        report = bench_bundle(
-            draft,
-            frames,
-            min_seconds=params.bench.min_seconds,
-            min_count=params.bench.min_count,
-            threads=params.bench.threads,
-            verify=False,
-        )
-    write_json(workspace.reports / "latency.json", report)
     return report
 
 
@@ -331,7 +202,7 @@ def release_manifest(workspace: Workspace) -> Manifest:
         name=params.bundle.name,
         models={precision: model_file(workspace, name) for precision, name in MODEL_FILES.items()},
         classes=tuple(exported["classes"]),
-        input_size=_size(exported["input_size"]),
+        input_size=size_of(exported["input_size"]),
         score_thresholds=_all_thresholds(exported["classes"], evaluation["score_thresholds"]),
         hashes={
             "data": exported["dataset_sha256"],
@@ -364,7 +235,7 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
             f"{workspace.reports / 'gate.json'}: judged {gate['candidate']['identity'][:12]}, models and thresholds "
             f"are {identity[:12]} now; run: shelfgap gate"
         )
-    rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in _dataset(workspace).images)
+    rights = Counter((image.license or UNSTATED, image.consent or UNSTATED) for image in open_dataset(workspace).images)
     training = read_stage_report(workspace, "training.json", "shelfgap train")
     exported = read_stage_report(workspace, "export.json", "shelfgap export")
     origin = {**training, "parameters": exported["parameters"], "macs": exported["macs"]}
@@ -388,67 +259,6 @@ def _with_provenance(manifest: Manifest, params: Params, training: Mapping[str, 
     )
 
 
-def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Load up to `count` training images, spread evenly over the split, resized to the input size."""
-    records = _dataset(workspace).of_split("train")
-    chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
-    return [load_resized(read_picture(workspace.dataset, record.file_name), size) for record in chosen]
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file.
-
-    Raises:
-        StageError: there is none.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file; params.yaml names it as a trained detector") from None
-
-
-def dataset_hash(workspace: Workspace) -> str:
-    """Return the SHA-256 (hex) of the annotations that are trained on."""
-    return annotations_hash(workspace.dataset)
-
-
-def code_hash(*areas: str) -> str:
-    """Return the SHA-256 (hex) of the Python sources of packages (`datasets` for `shelfgap_datasets`)."""
-    from importlib import resources
-
-    digest = hashlib.sha256()
-    for area in areas:
-        root = Path(str(resources.files(f"shelfgap_{area}")))
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _candidate_manifest(
-    workspace: Workspace, classes: tuple[str, ...], size: tuple[int, int], models: Mapping[str, Path]
-) -> Manifest:
-    """Return a manifest for models (precision -> file) that are still being measured."""
-    from shelfgap_export.bundle import make_manifest
-
-    return make_manifest(
-        name=workspace.params().bundle.name,
-        models=models,
-        classes=classes,
-        input_size=size,
-        score_thresholds=dict.fromkeys(classes, 0.5),
-        hashes={},
-        metrics={},
-    )
-
-
-def _candidate_detector(
-    workspace: Workspace, model: bytes | Path, classes: tuple[str, ...], size: tuple[int, int]
-) -> Any:
-    from shelfgap_edge.runtime import Detector
-
-    return Detector(_candidate_manifest(workspace, classes, size, {}), model, threads=os.cpu_count() or 1)
-
-
 def _all_thresholds(classes: Sequence[str], chosen: dict[str, float]) -> dict[str, float]:
     return {name: chosen.get(name, 0.5) for name in classes}
 
@@ -460,7 +270,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
 
-    records = [r.of_classes(trained.classes) for r in _dataset(workspace).of_split("val")]
+    records = [r.of_classes(trained.classes) for r in open_dataset(workspace).of_split("val")]
     size = trained.model.params.input_size
     frames = [load_resized(read_picture(workspace.dataset, r.file_name), size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
@@ -475,52 +285,6 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
         shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
-
-
-def _dataset(workspace: Workspace) -> Dataset:
-    if not workspace.dataset.is_dir():
-        raise StageError(f"{workspace.dataset}: no dataset yet; run: shelfgap data import SOURCE --to data/dataset")
-    return load_dataset(workspace.dataset)
-
-
-def model_file(workspace: Workspace, name: str) -> Path:
-    """Return the path of a model that an earlier stage made.
-
-    Raises:
-        StageError: it is not there.
-    """
-    path = workspace.models / name
-    if not path.is_file():
-        command = "shelfgap quantize" if name == MODEL_FILES["int8"] else "shelfgap export"
-        raise StageError(f"{path}: not there yet; run: {command}")
-    return path
-
-
-def _size(values: Sequence[int]) -> tuple[int, int]:
-    height, width = values
-    return height, width
-
-
-def read_stage_report(workspace: Workspace, name: str, command: str) -> dict[str, Any]:
-    """Return what an earlier stage reported.
-
-    Raises:
-        StageError: it is not there, or not JSON; names the command that writes it.
-    """
-    path = workspace.reports / name
-    try:
-        report: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise StageError(f"{path}: not there yet; run: {command}") from None
-    except ValueError as error:
-        raise StageError(f"{path}: not valid JSON ({error}); run: {command}") from None
-    return report
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path, json.dumps(content, indent=2) + "\n")
 
 
 def _is_alive(pid: int) -> bool:

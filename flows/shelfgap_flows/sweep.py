@@ -23,6 +23,7 @@ from shelfgap_training.params import Preset
 from shelfgap_training.report import markdown_table
 
 from shelfgap_flows.apart import InterruptedTrainingError, Trained, Training, TrainingFailedError, train_apart
+from shelfgap_flows.hashes import code_hash, dataset_hash, file_hash
 from shelfgap_flows.lock import hold
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.params import Params, params_hash
@@ -32,7 +33,6 @@ from shelfgap_flows.release import data_stages, reproduce
 from shelfgap_flows.search import Search, State, SweepError, TrialRow
 from shelfgap_flows.search_space import SearchSpaceError, trial_recipe, value_at, with_values
 from shelfgap_flows.settings import Settings, tracker_for
-from shelfgap_flows.stages import code_hash, dataset_hash, file_hash
 from shelfgap_flows.workspace import Workspace
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 from shelfgap_edge.contract import MODEL_FILES
+from shelfgap_flows.measure import evaluate_bundle, evaluate_stage
 from shelfgap_flows.params import workspace_params
-from shelfgap_flows.stages import evaluate_bundle, evaluate_stage
 from shelfgap_flows.workspace import Workspace
 from shelfgap_training.figures import FIGURES
 from small_network import MODEL

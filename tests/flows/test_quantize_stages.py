@@ -14,9 +14,10 @@ from shelfgap_edge.verify import verify_bundle
 from shelfgap_export.gate.entrant import load_entrant
 from shelfgap_export.gate.latency import LatencyError
 from shelfgap_export.onnx_export import export_core, with_float_front_end
-from shelfgap_flows import cli_stages, stages
+from shelfgap_flows import cli_stages, measure, stages
 from shelfgap_flows.gate import candidate_of, champion_of, gate_stage, keep_champion, pairs_stage
 from shelfgap_flows.params import workspace_params
+from shelfgap_flows.stage_files import CORE_FILE, StageError
 from shelfgap_flows.workspace import Workspace
 from small_network import MODEL
 
@@ -35,7 +36,7 @@ def exported(trained, tmp_path_factory):
         folder.mkdir()
     (workspace.models / "detector.pt").write_bytes(b"only its hash is asked for")
     core = export_core(trained.model)
-    onnx.save(core, workspace.models / stages.CORE_FILE)
+    onnx.save(core, workspace.models / CORE_FILE)
     onnx.save(with_float_front_end(core, MODEL.input_size), workspace.models / MODEL_FILES["fp32"])
     report = {"classes": ["gap"], "input_size": MODEL.input_size, "dataset_sha256": "0" * 64}
     report |= {"parameters": 1_000, "macs": 1_000_000}
@@ -76,7 +77,7 @@ def test_sensitivity_ranks_the_layers_and_changes_no_model(exported, quantized, 
 def released(exported, ratio):
     """Release the workspace with a latency ratio of INT8 to fp32; returns the manifest."""
     if not (exported.reports / "evaluation.json").is_file():
-        stages.evaluate_stage(exported)
+        measure.evaluate_stage(exported)
     latency = {"ratios": [{"name": "int8", "reference": "fp32", "p50": {"inference": ratio}}]}
     (exported.reports / "latency.json").write_text(json.dumps(latency))
     gate = {"verdict": "pass", "reason": "", "candidate": {"identity": candidate_of(exported).identity}}
@@ -110,7 +111,7 @@ def superseded(exported, quantized):
 def test_the_released_bundle_becomes_the_champion_of_another_candidate(superseded):
     workspace, released_identity = superseded
     assert champion_of(workspace).identity == released_identity != candidate_of(workspace).identity
-    with pytest.raises(stages.StageError, match=r"gate\.json: judged .*, models and thresholds are .* now"):
+    with pytest.raises(StageError, match=r"gate\.json: judged .*, models and thresholds are .* now"):
         stages.bundle_stage(workspace)  # the verdict is on another operating point
 
 
@@ -119,7 +120,7 @@ def test_the_stages_judge_it_against_the_champion(superseded):
     params = yaml.safe_load(workspace.params_file.read_text())
     params["gate"].update(OPEN_GATE)
     workspace.params_file.write_text(yaml.safe_dump(params))
-    with pytest.raises(stages.StageError, match=r"pairs\.json: not there yet; run: shelfgap bench --pairs"):
+    with pytest.raises(StageError, match=r"pairs\.json: not there yet; run: shelfgap bench --pairs"):
         gate_stage(workspace)
     pairs_stage(workspace)
     report = gate_stage(workspace)

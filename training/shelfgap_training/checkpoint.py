@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_training.model import GapDetector
@@ -42,12 +43,9 @@ def save_detector(path: Path, trained: TrainedDetector) -> None:
         "mlflow_run_id": trained.mlflow_run_id,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(payload, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save(payload, content)
+    write_durably(path, content.getvalue())
 
 
 def weights_hash(model: GapDetector) -> str:

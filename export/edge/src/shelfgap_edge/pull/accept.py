@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import PullError
-from shelfgap_edge.pull.durable import write_durably
 from shelfgap_edge.pull.index import MAX_INDEX_BYTES, SIGNED_INDEX, Index, open_index, read_kept_index
 from shelfgap_edge.pull.source import Source, read_small
 from shelfgap_edge.signature import TrustedKeys

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from shelfgap_edge.pull.durable import rename_durably, sync_folder
+from shelfgap_edge.durable import rename_durably, sync_folder
 from shelfgap_edge.pull.index import FileEntry
 
 SLOTS = ("a", "b")

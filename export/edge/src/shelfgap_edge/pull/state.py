@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import PullError
-from shelfgap_edge.pull.durable import write_durably
 
 STATE_FILE = "state.json"
 _SCHEMA = "shelfgap-device/1"

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from shelfgap_edge.durable import rename_durably
 from shelfgap_edge.errors import PullError, TransferError
-from shelfgap_edge.pull.durable import rename_durably
 from shelfgap_edge.pull.index import FileEntry
 from shelfgap_edge.pull.source import Source, blob_name
 
