@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
 import onnx
 import pytest
@@ -13,22 +14,31 @@ import typer
 from patches_workspace import patches_params
 from shelfgap_edge.bundle import compute_sums
 from shelfgap_edge.contract import FORMAT_VERSION, MANIFEST_FILE, MODEL_FILES, SUMS_FILE, read_manifest
+from shelfgap_flows import measure, stages
 from shelfgap_flows import rebuild as rebuilding
-from shelfgap_flows import stages
 from shelfgap_flows.cli_bundle import rebuild as command
 from shelfgap_flows.gate import candidate_of
+from shelfgap_flows.hashes import file_hash
 from shelfgap_flows.provenance import LIBRARIES, commit_of
 from shelfgap_flows.rebuild import RebuildError, rebuild
 from shelfgap_flows.settings import Settings
 from shelfgap_flows.workspace import Workspace
+from shelfgap_training import train as training
 from small_network import dark_patches
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*",
     "ignore:.*does not have many workers.*",
     "ignore:.*Checkpoint directory.*",
-    "ignore:.*multi-threaded, use of fork.*:DeprecationWarning",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_workers():
+    """Other tests leave threads in this process, which forked workers would not survive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", partial(training.train, workers=0))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +49,8 @@ def released(tmp_path_factory):
     patches_params(workspace.params_file)
     dark_patches(workspace.dataset)
     stages.train_stage(workspace, Settings())
-    for stage in ("export", "quantize", "evaluate", "bench"):
-        getattr(stages, f"{stage}_stage")(workspace)
+    for stage in (stages.export_stage, stages.quantize_stage, measure.evaluate_stage, measure.bench_stage):
+        stage(workspace)
     gate = {"verdict": "pass", "reason": "", "candidate": {"identity": candidate_of(workspace).identity}}
     (workspace.reports / "gate.json").write_text(json.dumps(gate))
     stages.bundle_stage(workspace)
@@ -222,7 +232,7 @@ def test_initial_weights_must_be_those_of_the_training(released, copied, tmp_pat
     manifest = read_manifest(released.bundle)
     provenance = json.loads(json.dumps(manifest.provenance))
     provenance["params"]["presets"]["fast"]["train"]["initial_weights"] = name
-    provenance["training"]["initial_weights_sha256"] = stages.file_hash(released.models / "detector.pt")
+    provenance["training"]["initial_weights_sha256"] = file_hash(released.models / "detector.pt")
     bundle = copied(provenance=provenance)
     with pytest.raises(RebuildError, match=r"expected the initial weights of the training.*got no such file"):
         rebuild(bundle, released, Settings(), other_code=True)
