@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from shelfgap_training.params import ModelParams
 
-STRIDE = 8
+STRIDE = 8  # of the cells that answer
+COARSEST_STRIDE = 32  # sides of pictures are its multiples
 _PRIOR = 0.01  # score of every cell before training: few cells answer for a box
 
 
@@ -131,7 +132,7 @@ class GapDetector(nn.Module):
         """Detect.
 
         Args:
-            pixels: float (B, 3, H, W) RGB in [0, 1], H and W multiples of 32.
+            pixels: float (B, 3, H, W) RGB in [0, 1], H and W multiples of `COARSEST_STRIDE`.
         """
         x8, x16, x32 = self.backbone(pixels)
         p16 = self.smooth16(self.lateral16(x16) + _double(self.lateral32(x32)))  # (B, n, H/16, W/16)

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shelfgap_training.checkpoint import TrainedDetector, start_from
 from shelfgap_training.decode import decode
-from shelfgap_training.distillation import distillation_losses
+from shelfgap_training.distillation import ask, distillation_losses
 from shelfgap_training.imitation import Imitation
 from shelfgap_training.losses import detection_losses
 from shelfgap_training.metrics import Truth, average_precision
@@ -34,7 +34,7 @@ class DetectorModule(pl.LightningModule):
         num_classes: channels of the scores.
         total_steps: optimiser steps of the whole training, for the schedule.
         imitation_steps: the first of them, in which the backbone imitates an ImageNet network.
-        teacher: a detector of the same classes and input size to learn from as well.
+        teacher: a detector of the same classes to learn from as well.
     """
 
     def __init__(
@@ -101,8 +101,7 @@ class DetectorModule(pl.LightningModule):
         }
         total = losses.total
         for teacher in self._teacher:
-            with torch.no_grad():
-                said = teacher(pixels)
+            said = ask(teacher, pixels, self.model.params.input_size)
             learnt = distillation_losses(raw, said, self.params.loss).total
             values["train/distillation_loss"] = learnt
             total = total + self.params.distillation.weight * learnt

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_STRIDE = 32  # the coarsest of the network
+from shelfgap_training.model import COARSEST_STRIDE
 
 
 def shrink(pixels: Tensor, boxes_xyxy: Sequence[Tensor], scale: float) -> tuple[Tensor, list[Tensor]]:
@@ -30,7 +30,7 @@ def shrink(pixels: Tensor, boxes_xyxy: Sequence[Tensor], scale: float) -> tuple[
     ((1, 3, 224, 448), [[0.0, 70.0, 224.0, 224.0]])
     """
     height, width = pixels.shape[2:]
-    size = [_STRIDE * max(1, round(side * scale / _STRIDE)) for side in (height, width)]
+    size = [COARSEST_STRIDE * max(1, round(side * scale / COARSEST_STRIDE)) for side in (height, width)]
     small = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
     ratio = torch.tensor([size[1] / width, size[0] / height] * 2, device=pixels.device)
     return small.contiguous(memory_format=torch.channels_last), [boxes * ratio for boxes in boxes_xyxy]

@@ -122,7 +122,7 @@ def train(
         len(dataset.detector_classes),
         total_steps=epochs * data.steps_per_epoch(),
         imitation_steps=imitated * data.steps_per_epoch(),
-        teacher=None if teacher is None else require_teacher(teacher, dataset.detector_classes, model_params),
+        teacher=None if teacher is None else require_teacher(teacher, dataset.detector_classes),
     )
     if initial is not None:
         module.start_from(dataset.detector_classes, initial)
