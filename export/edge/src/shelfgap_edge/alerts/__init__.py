@@ -1,0 +1,1 @@
+"""Restocking alerts: what they say, where they wait, and how they reach somebody."""
