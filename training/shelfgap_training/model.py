@@ -64,7 +64,7 @@ class RepBlock(nn.Module):
 
     def fold(self) -> nn.Sequential:
         """Return the same function, in evaluation mode, as one convolution and a ReLU."""
-        kernel, bias = _fold_bn(self.kernel(), self.bn)
+        kernel, bias = fold_norm(self.kernel(), self.bn)
         return nn.Sequential(_convolution(kernel, bias, self.stride, 1), nn.ReLU())
 
 
@@ -83,7 +83,7 @@ class ConvBlock(nn.Module):
 
     def fold(self) -> nn.Sequential:
         """Return the same function, in evaluation mode, as one convolution and a ReLU."""
-        kernel, bias = _fold_bn(self.conv.weight, self.bn)
+        kernel, bias = fold_norm(self.conv.weight, self.bn)
         return nn.Sequential(
             _convolution(kernel, bias, self.conv.stride[0], self.conv.padding[0]),  # type: ignore[arg-type]
             nn.ReLU(),
@@ -181,7 +181,8 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _fold_bn(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fold_norm(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return kernel (out, in, h, w) and bias (out,) that do what a kernel and the norm after it do in evaluation."""
     assert bn.running_var is not None
     assert bn.running_mean is not None
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
