@@ -60,7 +60,8 @@ class Journal:
 
     def save_some_time(self) -> None:
         """Write what is unsaved, if that is due: states every few seconds, anything after a disk took nothing."""
-        if self.unsaved and self._clock() >= max(self._next_try, self._next_states):
+        due = self._next_states if self.trouble is None else self._next_try
+        if self.unsaved and self._clock() >= due:
             self.save()
 
     def save(self, *, now: bool = False) -> None:

@@ -21,7 +21,6 @@ from shelfgap_edge.alerts.sinks.sink import LaterError, RefusedError
 from shelfgap_edge.toml_table import ConfigError, Table
 
 _LONGEST_WAIT_S = 86_400.0  # what is obeyed of a Retry-After
-_MOST_READ = 64 * 1024
 _TRY_AGAIN = (408, 425, 429)  # the answers of 4xx that are about now and not about this step
 _WHOLE_SINK = (429, 502, 503, 504)
 
@@ -55,6 +54,7 @@ class Webhook:
         self._url, self._keys, self._timeout_s, self._wall_clock = url, keys, timeout_s, wall_clock
         self._tls = tls
         self._connection: http.client.HTTPConnection | None = None
+        self._broken_off = False
 
     @classmethod
     def from_table(cls, name: str, table: Table) -> Webhook:
@@ -77,7 +77,7 @@ class Webhook:
             if self._tls
             else http.client.HTTPConnection(host, self._url.port, timeout=self._timeout_s)
         )
-        self._connection = connection
+        self._connection, self._broken_off = connection, False
         # A timeout of the socket starts anew with each byte; this one is for all of them.
         watch = threading.Timer(self._timeout_s, self.close)
         watch.daemon = True
@@ -86,9 +86,9 @@ class Webhook:
             target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
             connection.request("POST", target, body=body, headers=headers)
             with connection.getresponse() as answer:
+                if self._broken_off:  # perhaps amid the headers, which http.client takes for their end
+                    raise TimeoutError
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
-                with suppress(OSError, http.client.HTTPException):
-                    answer.read(_MOST_READ)  # some servers complain if nobody listens
         except ssl.SSLCertVerificationError as error:
             raise LaterError(f"{host}: its certificate does not hold: {error.verify_message}") from None
         except TimeoutError:
@@ -103,6 +103,7 @@ class Webhook:
 
     def close(self) -> None:
         """Break off a try that is under way."""
+        self._broken_off = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
             with suppress(OSError):
@@ -134,7 +135,7 @@ def _judge(host: str, status: int, after_s: float) -> None:
 
 
 def _checked_url(table: Table) -> SplitResult:
-    text = table.text("url")
+    text: str = table.text("url")
     try:
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
