@@ -191,7 +191,7 @@ def run(work: Path, alerts: int, kills: int, life_s: float, say: Callable[[str],
 
     def start(count: int, whole: bool) -> Any:
         arguments = (disk.folder, log, url, broker.port, events[:count], raised, whole)
-        child = context.Process(target=replay, args=arguments)
+        child = context.Process(target=replay, args=arguments, daemon=True)
         child.start()
         return child
 
