@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DOCS = Path(__file__).parents[2] / "docs" / "alerts.md"
 
 
+@functools.cache
 def verify_of_the_docs() -> Any:
     """Return the function `verify` that docs/alerts.md gives to receivers."""
     code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)

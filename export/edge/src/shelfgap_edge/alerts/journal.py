@@ -109,7 +109,6 @@ class Journal:
                 self._replace_file(error)
             except OSError as failure:
                 raise OutboxError(f"{self._path}: {error}, and cannot be set aside: {failure.strerror}") from None
-            self.save()
         except sqlite3.Error as error:
             if self._path.stat().st_size > 0:  # what waits in it must not be passed over
                 raise OutboxError(f"{self._path}: {error}; free some room and start again") from None

@@ -91,6 +91,8 @@ class Outbox:
             for sink, lanes in self._memory.lanes.items():
                 if lanes and sink not in audience:
                     _LOGGER.warning("%d alert steps wait for sink %r, which is configured no more", len(lanes), sink)
+            if self._journal.unsaved:
+                self._journal.save()
             self._changed.notify_all()
 
     def put(self, events: Sequence[AlertEvent], state: Mapping[str, str] | None = None) -> None:
