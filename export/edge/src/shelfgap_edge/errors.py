@@ -6,6 +6,7 @@ ShelfgapError                 a domain failure; its text is one line that a user
 │   └── SignatureError        its signature, or the keys to check it with, cannot be trusted
 ├── PullError                 an update that cannot be taken; what is installed runs on
 │   └── TransferError         a transfer that broke off and may succeed when tried again
+├── OutboxError               the file in which alerts wait cannot be used
 ├── MissingRuntimeError       a runtime that was asked for and is not installed
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
