@@ -34,7 +34,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class MonitorParams:
-    """When frames become an alert. The defaults were measured on shelf-days: docs/adr/0017-monitor.md.
+    """When frames become an alert. Why these rules: docs/adr/0017-monitor.md.
 
     Attributes:
         open_frames, open_minutes: evidence for a gap: so many frames, and so many minutes (see `latch`).
