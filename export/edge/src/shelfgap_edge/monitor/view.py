@@ -79,7 +79,8 @@ class View:
     def likeness(self, glance: Glance) -> float:
         """Return how alike a frame is to the usual view, -1 to 1: brighter or darker as a whole is the same.
 
-        On a shelf-day undisturbed frames stay above 0.8, also when the lamps go out; with a clerk in front it is -0.1.
+        On a shelf-day every fifth frame was looked at: undisturbed 0.78 or more, also when the lamps went out (0.95);
+        with a clerk in front 0.05 or less.
         """
         luma = _correlation(self.luma, [area.luma for area in glance.areas])
         return (luma + _correlation(self.spread, [area.spread for area in glance.areas])) / 2
