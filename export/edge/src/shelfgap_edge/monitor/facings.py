@@ -1,0 +1,40 @@
+"""Facings learnt from what is found, for cameras whose zones nobody drew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.monitor.watched_zone import WatchedZone
+from shelfgap_edge.monitor.zones import Box, Zone
+
+MOST_FACINGS = 64
+_KEPT_S = 30 * 86_400.0  # a facing without trouble is remembered that long after its last alert
+
+
+def new_facings(
+    zones: Sequence[Zone], boxes_norm: Mapping[str, Sequence[Box]], first_number: int, params: MonitorParams
+) -> list[Zone]:
+    """Return a zone for each gap or low stock that lies in none, unless occluders hide it or there are too many.
+
+    The first box that is seen of a facing is its zone. A wider gap that covers it later, or a narrower one within it,
+    belongs to it by `Zone.holds`, so a gap that grows or shrinks stays one.
+    """
+    known = list(zones)
+    for box in (*boxes_norm["gap"], *boxes_norm["low"]):
+        if len(known) >= MOST_FACINGS:
+            break
+        zone = Zone.from_box(f"facing-{first_number + len(known) - len(zones)}", box)
+        if zone.covered_share(boxes_norm["occluder"]) > params.max_occluded_share:
+            continue
+        if not any(other.holds(box, params.min_share) for other in known):
+            known.append(zone)
+    return known[len(zones) :]
+
+
+def is_worth_keeping(watched: WatchedZone, at: float) -> bool:
+    """Say whether a learnt facing is remembered: while something speaks for trouble, and long after an alert."""
+    if not watched.is_at_rest():
+        return True
+    alert = watched.alert
+    return alert is not None and (alert.is_open or at - alert.changed_at < _KEPT_S)
