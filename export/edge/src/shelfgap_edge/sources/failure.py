@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import ssl
@@ -16,6 +17,12 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "not-found"),
     (PermissionError, "not-permitted"),
 )
+_BY_NAME = {  # of errors of PyAV, which is not imported for this
+    "http-unauthorized": "not-authorised",
+    "http-forbidden": "not-authorised",
+    "http-not-found": "not-found",
+    "exit": "timeout",
+}
 
 
 class SourceFailureError(Exception):
@@ -37,5 +44,8 @@ def reason_of(error: BaseException) -> str:
     for kind, reason in _BY_TYPE:
         if isinstance(error, kind):
             return reason
+    if type(error) is OSError and error.errno in errno.errorcode:
+        return errno.errorcode[error.errno].lower()
     words: list[str] = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+", type(error).__name__.removesuffix("Error"))
-    return "-".join(words).lower() or "unknown"
+    name = "-".join(words).lower() or "unknown"
+    return _BY_NAME.get(name, name)

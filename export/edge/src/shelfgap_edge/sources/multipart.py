@@ -13,6 +13,8 @@ from collections.abc import Callable
 from shelfgap_edge.sources.overwrite import overwrite
 
 _LINE_BYTES = 1024
+_PADDING_BYTES = 768  # allowed around a picture; with the longest boundary it stays below _LINE_BYTES
+_LINE_END_BYTES = 4
 _HEADER_BYTES = 8 * 1024
 _PIECE_BYTES = 64 * 1024
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -50,6 +52,7 @@ class MultipartParser:
         self._searched = 0
         self._lengths_hold = True
         self._length = 0
+        self._gap: int | None = None  # bytes since the end of a part that stated its length
         self._frames: list[bytearray] = []
         self._step: Callable[[], bool] = self._seek
 
@@ -72,6 +75,7 @@ class MultipartParser:
     def _seek(self) -> bool:
         pattern = self._boundary or _ANY_BOUNDARY
         found = pattern.search(self._buffer, self._searched, self._to)
+        self._note_gap(self._to - self._overlap if found is None else found.start())
         if found is None:
             self._drop(max(self._from, self._to - self._overlap))
             return False
@@ -79,6 +83,7 @@ class MultipartParser:
             end = self._buffer.index(b"\n", found.end(), self._to)
             self._boundary = _boundary_pattern(bytes(self._buffer[found.end() : end]).rstrip())
             return True
+        self._gap = None
         self._drop(found.end())
         self._step = self._read_boundary_line
         return True
@@ -110,13 +115,16 @@ class MultipartParser:
         end = self._from + self._length
         if self._to < end:
             return False
-        if _whole_jpeg(self._buffer, self._from, end) is None:
+        assert self._boundary is not None
+        is_whole = _whole_jpeg(self._buffer, self._from, end) is not None
+        if not is_whole or self._boundary.search(self._buffer, self._from, end):
             self._lengths_hold = False  # or it is no picture: that is found out by reading up to the boundary
             self._step = self._read_open
             return True
         self._take(end)
         self._buffer[end - 1] = ord("\n")  # some cameras put no line end before the boundary
         self._drop(end - 1)
+        self._gap = 0
         self._step = self._seek
         return True
 
@@ -135,7 +143,7 @@ class MultipartParser:
         return False
 
     def _take(self, end: int) -> None:
-        if end - self._from > self._max_frame_bytes + 2:  # the line end before the boundary is none of it
+        if end - self._from > self._max_frame_bytes + _PADDING_BYTES:
             self._reject("too-large")
             return
         picture = _whole_jpeg(self._buffer, self._from, end)
@@ -143,8 +151,17 @@ class MultipartParser:
             starts = self._buffer.find(_START, self._from, min(end, self._from + _MARGIN_BYTES)) >= 0
             self._reject("truncated" if starts else "not-jpeg")
             return
+        if picture[1] - picture[0] > self._max_frame_bytes:
+            self._reject("too-large")
+            return
         with memoryview(self._buffer) as whole:
             self._frames.append(bytearray(whole[picture[0] : picture[1]]))
+
+    def _note_gap(self, end: int) -> None:
+        """Stop believing in lengths where after one of them something else than a boundary follows."""
+        if self._gap is not None:
+            self._gap += max(0, end - self._from)
+            self._lengths_hold &= self._gap <= _LINE_END_BYTES
 
     def _find(self, pattern: re.Pattern[bytes], limit: int) -> re.Match[bytes] | None:
         return pattern.search(self._buffer, self._from, min(self._to, self._from + limit))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source
@@ -76,11 +80,25 @@ class V4l2Params:
     def _read(self, session: Session) -> None:
         import av
 
-        options = {"fflags": "nonblock"}  # a camera that delivers nothing would block the read for good
+        options: dict[str, str] = {}
         if self.size is not None:
             options["video_size"] = "{}x{}".format(*self.size)
         if self.input_format is not None:
             options["input_format"] = self.input_format
         with av.open(self.device, format="v4l2", options=options, timeout=(self.timeout_s, READ_SECONDS)) as container:
+            do_not_block(self.device)
             session.heard()
             read_video(container, self.camera_id, session)
+
+
+def do_not_block(device: str) -> None:
+    """Let reads of a device that this process has open return at once where there is nothing to read.
+
+    A camera that delivers nothing would else block its thread for good, and PyAV cannot open it otherwise.
+    """
+    wanted = Path(device).resolve()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # another thread closed it meanwhile
+            if entry.resolve() == wanted:
+                descriptor = int(entry.name)
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_NONBLOCK)

@@ -116,7 +116,7 @@ def _decode(decoder: VideoCodecContext, packet: Packet[Any], *, alone: bool) -> 
 def _take_pixels(frame: VideoFrame) -> NDArray[np.uint8]:
     """Return RGB, uint8 (height, width, 3), and overwrite the converted picture that it is copied from."""
     converted = frame.reformat(format="rgb24")
-    pixels = np.ascontiguousarray(converted.to_ndarray(), np.uint8)
+    pixels = np.array(converted.to_ndarray(), np.uint8)  # a copy: what PyAV returns may lie within the picture
     if converted is not frame:
         plane = converted.planes[0]
         plane.update(bytes(plane.buffer_size))
