@@ -145,7 +145,7 @@ def test_a_source_without_more_to_come_ends():
 def test_waits_double_within_bounds_and_are_spread(failures, chance):
     backoff = Backoff(0.5, 20.0)
     whole = min(20.0, 0.5 * 2.0 ** min(failures - 1, 100))
-    assert whole / 2 <= backoff.delay_s(failures, chance) < whole
+    assert whole / 2 <= backoff.delay_s(failures, chance) <= whole
 
 
 @given(st.floats(0.1, 100), st.lists(st.floats(0.001, 50), min_size=1, max_size=50))

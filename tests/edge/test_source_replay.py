@@ -128,19 +128,6 @@ def test_annotations_that_are_none(tmp_path):
         replay(tmp_path)
 
 
-def test_a_shelf_day_of_the_platform_is_a_recording(tmp_path):
-    from shelfgap_datasets.params import ShelfDayParams
-    from shelfgap_datasets.synthetic.shelf_days import synthesize_days
-
-    size = {"height": 120, "width": 160, "open_hour": 9, "close_hour": 13, "minutes_per_frame": 20}
-    few = ShelfDayParams(days=1, seed=4, demand=2.5, products=None, **size)
-    dataset = synthesize_days(tmp_path / "days", few, workers=1)
-    source = replay(tmp_path / "days", speed="max", camera="a1")
-    frames = all_of(source)
-    assert len(frames) == len(dataset.images)
-    assert [one[2] for one in frames] == sorted(one[2] for one in frames)
-
-
 @pytest.mark.parametrize("device", ["/dev/shelfgap-no-such-camera", "/dev/null"])
 def test_a_v4l2_device_that_is_none_is_tried_again(device):
     source = make_source({"type": "v4l2", "camera": "a1", "device": device, "size": "640x480", "input_format": "mjpeg"})

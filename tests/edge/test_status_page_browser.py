@@ -79,7 +79,9 @@ def chromium():
 
 
 def open_tab(chromium, box, *, width=360, scheme="light", path="", **options):
-    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, **options)
+    context = chromium.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce", **options
+    )
     tab = context.new_page()
     tab.said = []
     tab.asked = []

@@ -47,10 +47,11 @@ def _worst_first(entry: AvailabilityStatus) -> tuple[float, str]:
 def _zones(shelf: str | None, zones: Sequence[AvailabilityStatus], clock: Clock) -> Html | None:
     if not zones:
         return None
-    count = clock.texts.zones.format(len(zones))
+    texts = clock.texts
+    count = (texts.one_zone if len(zones) == 1 else texts.many_zones).format(len(zones))
     return element(
         "details",
-        element("summary", count if shelf is None else f"{shelf}: {count}"),
+        element("summary", f"{texts.other_zones if shelf is None else shelf}: {count}"),
         _rows(sorted(zones, key=_worst_first), clock),
         id="zones-" + re.sub(r"\s", "-", shelf or ""),
     )

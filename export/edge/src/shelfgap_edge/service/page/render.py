@@ -95,6 +95,7 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
     backlog = element("p", f"{texts.undelivered}: {listed}", class_="note") if undelivered else None
     return element(
         "div",
+        element("p", _updated(clock), class_="meta"),
         problems,
         backlog,
         _tiles(status, clock, waiting),
@@ -102,7 +103,6 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
         availability_section(status.availability, clock),
         cameras_section(status.cameras, status.sources, clock),
         timeline_section(status.timeline, status.alerts, clock),
-        element("p", _updated(clock), class_="meta"),
         id="content",
         data_summary=f"{texts.open_alerts}: {len(status.alerts)}. {texts.to_acknowledge.format(waiting)}.",
     )

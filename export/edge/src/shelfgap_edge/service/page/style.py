@@ -32,7 +32,8 @@ p{margin:.25rem 0}
 .meta{color:var(--soft);font-size:.9rem}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;font-size:.9rem}
 .tools a{padding:.4rem 0}
-nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:.75rem 0 0;padding:0}
+nav{flex-basis:100%}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:0 1.25rem;margin:.25rem 0 .5rem;padding:0}
 nav a{display:inline-block;padding:.35rem 0}
 button{font:inherit;font-weight:600;min-height:2.75rem;padding:.45rem 1rem;border:1px solid var(--accent);
 border-radius:.5rem;background:var(--accent);color:var(--on-accent);cursor:pointer}
@@ -46,7 +47,7 @@ border-radius:.25rem}
 .tile{padding:.8rem 1rem;margin:0;display:flex;flex-direction:column-reverse;justify-content:flex-end}
 .tile dt{font-size:.9rem;color:var(--soft)}
 .tile dd{margin:0;font-size:1.9rem;font-weight:650;line-height:1.2;font-variant-numeric:tabular-nums}
-.tile dd small{font-size:.9rem;font-weight:500;color:var(--soft)}
+.tile dd small{font-size:.9rem;font-weight:500;color:var(--soft);white-space:nowrap}
 .tile dd.bad{color:var(--gap)}
 .cards{list-style:none;margin:0;padding:0;display:grid;gap:.75rem;
 grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
@@ -85,6 +86,8 @@ summary{cursor:pointer;padding:.5rem 0;font-weight:600;color:var(--accent)}
 .empty{padding:1rem;margin:0}
 footer{color:var(--soft);font-size:.85rem;padding-top:2rem;padding-bottom:2rem}
 [hidden]{display:none!important}
+@media (max-width:32rem){.tiles{grid-template-columns:1fr 1fr}.tile:first-child{grid-column:1/-1}
+.tile+.tile dd small{display:block}}
 @media (min-width:48rem){.lanes li{grid-template-columns:13rem 1fr;align-items:center}
 .rows.wide>li{grid-template-columns:14rem 1fr 4rem}
 .rows.wide .strip{grid-column:2;grid-row:1}.rows.wide .share{text-align:right}
@@ -136,13 +139,15 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         f"style-src {_hash(STYLE)}",
         f"script-src {_hash(SCRIPT)}",
+        "img-src data:",  # the empty icon, so that no browser asks for one
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     )
 )
-"""Value of the header that the service sends with the page: its own style and script by their hashes, nothing else."""
+"""Value of the header that the service sends with the page: its own style and script by their hashes, nothing from
+elsewhere."""
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,

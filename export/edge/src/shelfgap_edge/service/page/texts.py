@@ -41,14 +41,13 @@ class Texts:
     availability: str
     no_availability: str
     shelf: str
-    zone: str
-    zones: str
+    other_zones: str
+    one_zone: str
+    many_zones: str
     by_hour: str
     not_observed: str
     cameras: str
     no_cameras: str
-    camera: str
-    state: str
     last_frame: str
     frames: str
     unused: str
@@ -68,7 +67,6 @@ class Texts:
     events: str
     older_left_out: str
     more_rows: str
-    now: str
     weekdays: tuple[str, ...]
     day_time: str
     percent: str
@@ -105,14 +103,13 @@ _ENGLISH = Texts(
     availability="Availability",
     no_availability="Nothing has been observed yet.",
     shelf="Shelf",
-    zone="Zone",
-    zones="{} zones",
+    other_zones="Without a shelf",
+    one_zone="{} zone",
+    many_zones="{} zones",
     by_hour="Availability of {} by hour, oldest first: {}",
     not_observed="not observed",
     cameras="Cameras",
     no_cameras="No camera is configured.",
-    camera="Camera",
-    state="State",
     last_frame="Last frame",
     frames="Frames",
     unused="Not used",
@@ -132,7 +129,6 @@ _ENGLISH = Texts(
     events="List of events",
     older_left_out="{} older ones are not listed.",
     more_rows="{} more zones and cameras are in the list only.",
-    now="now",
     weekdays=("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
     day_time="{weekday} {hour:02d}:{minute:02d}",
     percent="{:.0f}%",
@@ -188,14 +184,13 @@ _FRENCH = Texts(
     availability="Disponibilité",
     no_availability="Rien n’a encore été observé.",
     shelf="Rayon",
-    zone="Zone",
-    zones="{} zones",
+    other_zones="Sans rayon",
+    one_zone="{} zone",
+    many_zones="{} zones",
     by_hour="Disponibilité de {} heure par heure, de la plus ancienne à la plus récente : {}",
     not_observed="non observé",
     cameras="Caméras",
     no_cameras="Aucune caméra n’est configurée.",
-    camera="Caméra",
-    state="État",
     last_frame="Dernière image",
     frames="Images",
     unused="Écartées",
@@ -215,7 +210,6 @@ _FRENCH = Texts(
     events="Liste des événements",
     older_left_out="{} plus anciens ne sont pas listés.",
     more_rows="{} autres zones et caméras figurent seulement dans la liste.",
-    now="maintenant",
     weekdays=("lun.", "mar.", "mer.", "jeu.", "ven.", "sam.", "dim."),
     day_time="{weekday} {hour:02d}:{minute:02d}",
     percent="{:.0f}\u202f%",

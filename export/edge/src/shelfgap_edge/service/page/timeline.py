@@ -106,16 +106,15 @@ def _lane(name: str, of_lane: Sequence[Span], clock: Clock) -> Html:
 
 
 def _axis(clock: Clock) -> Html:
-    """Write the hours above the bars: every sixth of the clock on the wall, and now."""
+    """Write the hours above the bars: every sixth of the clock on the wall."""
     begin = clock.now - DAY_SECONDS
     hour = clock.local(begin).replace(minute=0, second=0, microsecond=0)
     marks = []
     for step in range(1, 26):
         moment = clock.local(hour.timestamp() + timedelta(hours=step).total_seconds())
         x = _percent(moment.timestamp(), clock.now)
-        if moment.hour % 6 == 0 and 5 < x < 86:
+        if moment.hour % 6 == 0 and 4 < x < 96:
             marks.append(element("text", f"{moment.hour:02d}:00", x=f"{x:.2f}%", y=13, text_anchor="middle"))
-    marks.append(element("text", clock.texts.now, x="100%", y=13, text_anchor="end"))
     return element("li", element("span"), element("svg", *marks, class_="bars", height=_AXIS_HEIGHT))
 
 
