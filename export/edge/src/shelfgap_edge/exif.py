@@ -12,7 +12,7 @@ _SHORT = 3
 _MAX_TAGS = 1024
 
 
-def orientation(jpeg: bytes) -> int:
+def orientation(jpeg: bytes | bytearray) -> int:
     """Return the EXIF orientation of a JPEG, 1 to 8; 1 where the tag is absent, damaged or out of range.
 
     Source: JEITA CP-3451 (Exif 2.32), section 4.6.4, tag 0x0112; TIFF 6.0 for the directory.
@@ -74,7 +74,7 @@ def upright_box(
     return x1, y1, x2, y2
 
 
-def _exif_segment(jpeg: bytes) -> bytes:
+def _exif_segment(jpeg: bytes | bytearray) -> bytes | bytearray:
     """Return the TIFF structure inside the Exif segment, empty when there is none before the first scan."""
     at = 2
     while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
@@ -94,7 +94,7 @@ def _exif_segment(jpeg: bytes) -> bytes:
     return b""
 
 
-def _tag_from_tiff(tiff: bytes) -> int:
+def _tag_from_tiff(tiff: bytes | bytearray) -> int:
     """Return the orientation in the first directory of a TIFF structure, 0 when it is not there."""
     if tiff[:2] == b"II":
         order = "<"
