@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,7 +138,7 @@ def read_config(path: Path) -> EdgeConfig:
         except ConfigError as error:
             problems.append(str(error))
 
-    def table(name: str, read: Callable[[Table, Path], _R]) -> Any:
+    def section(name: str, read: Callable[[Table, Path], _R]) -> Any:
         def whole() -> _R:
             values = root.table(name)
             result = read(values, folder)
@@ -152,18 +153,18 @@ def read_config(path: Path) -> EdgeConfig:
         "store": attempt(lambda: root.text("store", None)),
         "log_level": attempt(lambda: root.choice("log_level", ("debug", "info", "warning", "error"), "info")),
         "stop_seconds": attempt(lambda: root.number("stop_seconds", 20.0, low=0, high=600)),
-        "detector": table("detector", _detector),
-        "http": table("http", _http),
-        "admin": table("admin", _admin),
-        "limits": table("limits", _limits),
-        "queue": table("queue", _queue),
+        "detector": section("detector", _detector),
+        "http": section("http", _http),
+        "admin": section("admin", _admin),
+        "limits": section("limits", _limits),
+        "queue": section("queue", _queue),
     }
     tokens_file = attempt(lambda: root.text("tokens_file", None))
-    tokens = {}
+    tokens: dict[str, tuple[str, ...]] = {}
     if tokens_file is not None:
         tokens = attempt(lambda: read_tokens_file(folder / tokens_file, f"{root.where}: tokens_file")) or {}
     listed = attempt(lambda: root.named("cameras")) or {}
-    values["cameras"] = {name: attempt(lambda name=name: _camera(name, listed[name], tokens)) for name in listed}
+    values["cameras"] = {name: attempt(partial(_camera, name, table, tokens)) for name, table in listed.items()}
     attempt(lambda: _check_cameras(root.where, values["cameras"], tokens))
     if problems:
         raise ConfigError("; ".join(problems))

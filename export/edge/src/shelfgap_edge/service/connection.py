@@ -52,6 +52,9 @@ def connection_class(*, most: int, request_seconds: float, count: CountRefusal) 
 
         def send_400_response(self, msg: str) -> None:
             count("malformed-request")
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # a request whose body is nonsense is answered here
+                self.cycle.message_event.set()
             if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is under way already
                 self.transport.abort()
                 return
