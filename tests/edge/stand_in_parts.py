@@ -126,7 +126,7 @@ class RecordingDispatcher:
     def start(self) -> None:
         self.log.append("started")
 
-    def stop(self, timeout_seconds: float) -> None:
+    def stop(self, grace_s: float) -> None:
         self.log.append("stopped")
 
 
@@ -160,7 +160,7 @@ class StandInAssembly:
         config.rest.done()
         return StandInPlan({name: camera.shelf for name, camera in config.cameras.items()}, self.log, self.sources)
 
-    def outbox(self, config) -> SqliteOutbox:
+    def outbox(self, config, plan) -> SqliteOutbox:
         return SqliteOutbox(config.state / "outbox.sqlite")
 
 

@@ -157,16 +157,16 @@ def test_a_body_without_length_is_cut_at_the_limit(service):
         b"NONSENSE\r\n\r\n",
         b"POST /v1/cameras/c1/frames HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
         b"POST /v1/cameras/c1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"POST /v1/cameras/c1/frames HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST /v1/cameras/\xff\xfe/frames HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
     ids=["tls", "no-request", "two-lengths", "negative", "long-path", "chunk", "not-ascii"],
 )
-def test_what_is_not_http_gets_a_400_and_is_counted(service, data):
+def test_what_is_not_http_is_refused_and_counted(service, data):
     counted = service.metric("shelfgap_refused_total")
     answer = raw(service, data)
-    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 401")), answer[:100]
+    assert answer.startswith(b"HTTP/1.1 4"), answer[:100]
     assert service.metric("shelfgap_refused_total") > counted
     assert "Exception in ASGI application" not in service.log.read_text()
 

@@ -49,7 +49,7 @@ class Couriers:
         self._stop_sources.set()
 
     def stop(self, timeout_seconds: float) -> None:
-        """End the sources, then let dispatchers deliver what is due, within that time."""
+        """End the sources, then the dispatchers, within that time."""
         deadline = time.monotonic() + timeout_seconds
         self.stop_sources()
         for thread in self._threads:

@@ -98,13 +98,13 @@ class Outbox(Protocol):
 
 
 class Dispatcher(Protocol):
-    """Delivers from the outbox to one sink, in a thread of its own."""
+    """Delivers from the outbox to sinks, in threads of its own."""
 
     def start(self) -> None:
         """Begin."""
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Deliver what is due, but no longer than that, and end."""
+    def stop(self, grace_s: float, /) -> object:
+        """Send nothing new, and end what is under way within that time; the rest waits in the outbox."""
 
 
 class Source(Protocol):
@@ -124,7 +124,7 @@ class Plan(Protocol):
         """Return what a monitor is told of a frame; the pixels are overwritten after that."""
 
     def dispatchers(self, outbox: Any) -> Sequence[Dispatcher]:
-        """Return one for each sink."""
+        """Return those that deliver to the sinks; called after the last ones were stopped."""
 
     def sources(self) -> Sequence[Source]:
         """Return the sources."""
@@ -140,5 +140,5 @@ class Assembly(Protocol):
             ConfigError: one of them is wrong.
         """
 
-    def outbox(self, config: EdgeConfig) -> Outbox:
+    def outbox(self, config: EdgeConfig, plan: Any) -> Outbox:
         """Open the outbox in the state folder."""

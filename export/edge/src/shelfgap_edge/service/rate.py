@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -43,4 +44,4 @@ class RateLimit:
 
     def retry_after_seconds(self) -> int:
         """Return after how many whole seconds one has come back for sure."""
-        return max(1, -int(-1 // self._per_second))
+        return max(1, math.ceil(round(1 / self._per_second, 6)))

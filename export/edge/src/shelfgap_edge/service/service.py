@@ -57,7 +57,7 @@ class Service:
         self._clock = Clock()
         self._bundle = RunningBundle(config.bundle, config.detector)
         make_state_folder(config.state)
-        self._outbox = assembly.outbox(config)
+        self._outbox = assembly.outbox(config, self._plan)
         self._cameras = Cameras(self._outbox, self.metrics, self._clock)
         self._mailbox = Mailbox(
             frames=config.queue.frames,
