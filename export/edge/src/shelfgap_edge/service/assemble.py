@@ -44,7 +44,7 @@ class EdgePlan(Plan):
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera: by the bundle's values where `[monitor]` says nothing."""
         from shelfgap_edge.monitor.camera import CameraMonitor  # type: ignore[import-not-found]
-        from shelfgap_edge.monitor.params import MonitorParams  # type: ignore[import-not-found]
+        from shelfgap_edge.monitor.params import MonitorParams
 
         base = MonitorParams.from_bundle(getattr(manifest, "monitor", None))
         params = MonitorParams.from_table(copy.deepcopy(self._monitor_table), base)
@@ -93,4 +93,5 @@ class EdgeAssembly(Assembly):
         """Open the outbox in the state folder, with the bounds of its table."""
         from shelfgap_edge.alerts.outbox import Outbox as SqliteOutbox  # type: ignore[import-not-found]
 
-        return SqliteOutbox(config.state / OUTBOX_FILE, limits=plan.limits)
+        outbox: Outbox = SqliteOutbox(config.state / OUTBOX_FILE, limits=plan.limits)
+        return outbox
