@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from shelfgap_edge.service.tokens import hash_token
 
 STAND_IN = Path(__file__).with_name("stand_in_parts.py")
-READY_SECONDS = 60
+READY_SECONDS = 300
 
 
 def token_of(camera: str) -> str:
@@ -82,7 +83,7 @@ class Running:
         parts = urlsplit(url)
         connection = self.connections.get(parts.netloc)
         if connection is None:
-            connection = self.connections[parts.netloc] = http.client.HTTPConnection(parts.netloc, timeout=60)
+            connection = self.connections[parts.netloc] = http.client.HTTPConnection(parts.netloc, timeout=READY_SECONDS)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         try:
             connection.request(method, path, body, headers or {})
@@ -111,7 +112,7 @@ class Running:
         lines = [line for line in text.splitlines() if line.startswith(name)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = READY_SECONDS) -> int:
         for connection in self.connections.values():
             connection.close()
         if self.process.poll() is None:
@@ -128,4 +129,5 @@ def start(config: Path, log: Path, *, prefix: Sequence[str] = (), **environment:
             stderr=errors,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         )
+    atexit.register(process.kill)  # where a test failed before its end
     return Running(process, log)
