@@ -83,7 +83,9 @@ class Running:
         parts = urlsplit(url)
         connection = self.connections.get(parts.netloc)
         if connection is None:
-            connection = self.connections[parts.netloc] = http.client.HTTPConnection(parts.netloc, timeout=READY_SECONDS)
+            connection = self.connections[parts.netloc] = http.client.HTTPConnection(
+                parts.netloc, timeout=READY_SECONDS
+            )
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         try:
             connection.request(method, path, body, headers or {})

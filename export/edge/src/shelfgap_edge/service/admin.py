@@ -72,7 +72,7 @@ def admin_app(operated: Operated, config: AdminConfig, pages: Sequence[BaseRoute
             return JSONResponse({"error": "no-such-alert", "detail": "no open alert has this id"}, 404)
         return JSONResponse({"status": "acknowledged", "alert_id": alert_id, "sequence": events[-1].sequence})
 
-    names = [*config.host_names, config.host, "localhost", "127.0.0.1", "[::1]"]
+    names = [*config.host_names, config.host, "localhost", "127.0.0.1", "::1", "[::1]"]
     open_to_all = config.host in ("0.0.0.0", "::") and not config.host_names
     return Starlette(
         routes=[

@@ -17,6 +17,7 @@ from shelfgap_edge.service.tokens import is_token_hash, read_tokens_file
 from shelfgap_edge.toml_table import ConfigError, Table, read_toml
 
 _R = TypeVar("_R")
+_HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
 _CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ADMIN_TOKEN_VARIABLE = "SHELFGAP_EDGE_ADMIN_TOKEN_HASH"
 
@@ -208,16 +209,19 @@ def _admin(table: Table, folder: Path) -> AdminConfig:
     if token_hash is not None and not is_token_hash(token_hash):
         # Without the value: who put the token itself there shall not find it in the log.
         raise ConfigError(f"{table.where}: token: expected sha256:<64 hex digits>, as `shelfgap-edge token` prints it")
-    if token_hash is None and not _is_loopback(host):
+    if token_hash is None and not is_loopback(host):
         raise ConfigError(
             f"{table.where}: host {host} is open to others, and there is no token; "
             'set token (see `shelfgap-edge token`) or host = "127.0.0.1"'
         )
+    names = tuple(table.items("host_names", str, []))
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise table.wrong("host_names", "names of hosts without port", names)
     return AdminConfig(
         host=host,
         port=table.integer("port", 8081, low=0, high=65535),
         token_hash=token_hash,
-        host_names=tuple(table.items("host_names", str, [])),
+        host_names=names,
     )
 
 
@@ -262,7 +266,8 @@ def _check_cameras(where: str, cameras: Mapping[str, object], tokens: Mapping[st
         raise ConfigError(f"{where}: tokens_file: names cameras that are not configured: {', '.join(unknown[:5])}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

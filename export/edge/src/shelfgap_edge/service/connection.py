@@ -46,6 +46,12 @@ def connection_class(*, most: int, request_seconds: float, count: CountRefusal) 
             if self.conn.their_state not in _READING:
                 self._disarm()
 
+        def shutdown(self) -> None:
+            try:
+                super().shutdown()
+            except h11.LocalProtocolError:  # it ended in an error and is being closed
+                self.transport.abort()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
             super().connection_lost(exc)

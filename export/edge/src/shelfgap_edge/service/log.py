@@ -19,6 +19,8 @@ class JsonFormatter(logging.Formatter):
         """Return the line."""
         if isinstance(record.args, tuple):
             record.args = tuple(_scalar(value) for value in record.args)
+        elif isinstance(record.args, dict):
+            record.args = {key: _scalar(value) for key, value in record.args.items()}
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -40,6 +42,7 @@ def log_to_stderr(level: str) -> None:
     """Send all logs to standard error as JSON, those of libraries from warnings on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
+    logging.raiseExceptions = False  # a line that cannot be formatted must not print its arguments
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("shelfgap_edge").setLevel(level.upper())
 

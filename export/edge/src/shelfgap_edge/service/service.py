@@ -8,7 +8,6 @@ import logging
 import signal
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,18 @@ from shelfgap_edge.service.arrival import Arrival
 from shelfgap_edge.service.bundles import RunningBundle, is_on_trial
 from shelfgap_edge.service.cameras import Cameras
 from shelfgap_edge.service.clock import Clock
-from shelfgap_edge.service.config import EdgeConfig, read_config
+from shelfgap_edge.service.config import EdgeConfig, is_loopback, read_config
 from shelfgap_edge.service.connection import connection_class
 from shelfgap_edge.service.couriers import Couriers
+from shelfgap_edge.service.figures import watch_figures
 from shelfgap_edge.service.http import FrameDoor
+from shelfgap_edge.service.lasting import check_lasting, make_state_folder
 from shelfgap_edge.service.listener import Listener, bind, tls_context
 from shelfgap_edge.service.mailbox import Mailbox
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.parts import Assembly
 from shelfgap_edge.service.watchdog import notify, notify_reloading, watchdog_seconds
 from shelfgap_edge.service.worker import Worker
-from shelfgap_edge.toml_table import ConfigError
 
 _STUCK_SECONDS = 30.0  # a frame takes no second
 _LOOK_SECONDS = 5.0
@@ -73,7 +73,7 @@ class Service:
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._wake, self._reload_asked, self._stopping = threading.Event(), False, False
         self._listeners: list[Listener] = []
-        self._watch_figures()
+        watch_figures(self.metrics, self._mailbox, self._worker, self._cameras, self._outbox)
         self._show_bundle()
 
     async def run(self, pages: list[BaseRoute] | None = None) -> int:
@@ -115,6 +115,8 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self.ask_reload)
         pings = asyncio.create_task(self._ping())
         await asyncio.gather(*(listener.started() for listener in self._listeners))
+        if config.http.tls is None and not is_loopback(config.http.host):
+            _log.warning("frames and tokens cross the network in the clear: there is no [http.tls]")
         notify("READY=1", f"STATUS=judging frames of {len(config.cameras)} cameras")
         _log.info("ready", extra={"frames": frames.address, "admin": admin.address, "cameras": len(config.cameras)})
         await stop.wait()
@@ -188,12 +190,14 @@ class Service:
         notify_reloading()
         try:
             config = read_config(self._config.path)
-            _check_lasting(self._config, config)
+            check_lasting(self._config, config)
             plan = self._assembly.plan(config)
-            for listener in self._listeners[:1]:
-                listener.renew_certificate(config.http.tls)
+            tls_context(config.http.tls)  # so that nothing is taken where something is wrong
             if self._bundle.changed(config.bundle, config.detector, retry=True):
                 self._show_bundle()
+            plan.monitors(self._bundle.detector.manifest)
+            for listener in self._listeners[:1]:
+                listener.renew_certificate(config.http.tls)
         except ShelfgapError as error:
             self.metrics.reloads.labels("refused").inc()
             _log.error("reload refused, the old configuration goes on: %s", str(error))
@@ -215,6 +219,8 @@ class Service:
     def _follow_bundle(self) -> None:
         try:
             taken = self._bundle.changed(self._config.bundle, self._config.detector)
+            if taken:
+                self._plan.monitors(self._bundle.detector.manifest)  # they may not accept what it says of them
         except ShelfgapError as error:
             self.metrics.switches.labels("refused").inc()
             _log.error("another bundle was refused, the old one runs on: %s", str(error))
@@ -235,21 +241,6 @@ class Service:
     def _count_shed(self, arrival: Arrival, why: str) -> None:
         self.metrics.shed.labels(why).inc()
         self.metrics.frames.labels(arrival.camera_id, "shed").inc()
-
-    def _watch_figures(self) -> None:
-        figures = self._outbox.figures
-        watch = self.metrics.watch
-        watch("shelfgap_queue_frames", "Frames that wait.", lambda: len(self._mailbox))
-        watch("shelfgap_queue_bytes", "Bytes of the frames that wait.", lambda: self._mailbox.waiting_bytes)
-        watch(
-            "shelfgap_worker_idle_seconds", "Since the worker's last sign of life.", lambda: self._worker.idle_seconds
-        )
-        watch("shelfgap_outbox_waiting", "Deliveries that wait, all sinks.", lambda: sum(figures().waiting.values()))
-        watch("shelfgap_outbox_unsaved", "Steps of alerts in memory alone.", lambda: figures().held)
-        watch("shelfgap_alerts_open", "Alerts not resolved.", lambda: len(self._outbox.open_alerts()))
-        self.metrics.watch_cameras(
-            "shelfgap_camera_silence_seconds", "Since the last verdict.", self._cameras.silence_seconds
-        )
 
     async def _ping(self) -> None:
         every = watchdog_seconds()
@@ -272,28 +263,3 @@ class Service:
         flushed = self._outbox.flush()
         self._outbox.close()
         return judged and flushed
-
-
-def make_state_folder(folder: Path) -> None:
-    """Make the folder of the outbox, closed to others, if it is not there.
-
-    Raises:
-        ConfigError: that is not possible.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"state: {folder}: {error.strerror}") from None
-
-
-def _check_lasting(old: EdgeConfig, new: EdgeConfig) -> None:
-    for key, before, after in (
-        ("state", old.state, new.state),
-        ("http.host", old.http.host, new.http.host),
-        ("http.port", old.http.port, new.http.port),
-        ("http.tls", old.http.tls is None, new.http.tls is None),
-        ("http.tls.client_ca", old.http.tls and old.http.tls.client_ca, new.http.tls and new.http.tls.client_ca),
-        ("admin", old.admin, new.admin),
-    ):
-        if before != after:
-            raise ConfigError(f"{new.path.name}: {key} changes with a restart only")
