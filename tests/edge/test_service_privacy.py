@@ -179,7 +179,8 @@ def _sleeper(command: list[str]) -> subprocess.Popen:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may read its memory")
 def test_memory_holds_no_picture_after_the_verdict(tmp_path, bundle, canary, to_jpeg, bright_square):
-    running = start(edge_toml(tmp_path, bundle, [f"c{n}" for n in range(5)], LIMITS), tmp_path / "log").wait_ready()
+    config = edge_toml(tmp_path, bundle, [f"c{n}" for n in range(5)], LIMITS)
+    running = start(config, tmp_path / "log", GLIBC_TUNABLES="glibc.malloc.tcache_count=0").wait_ready()
     send(running, canary, 50)
     # A frame of another view takes what buffers of the model are kept for the next one.
     assert running.post("c0", to_jpeg(bright_square())).status == 200

@@ -10,6 +10,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shelfgap_edge.service.arrival import overwrite
+
 CountRefusal = Callable[[str], object]
 _READING = (h11.IDLE, h11.SEND_BODY)
 _GRACE_SECONDS = 2.0  # so that the application's own answer to a slow body comes first
@@ -45,6 +47,11 @@ def connection_class(*, most: int, request_seconds: float, count: CountRefusal) 
                 self.transport.abort()
             if self.conn.their_state not in _READING:
                 self._disarm()
+
+        def on_response_complete(self) -> None:
+            if isinstance(self.cycle.body, bytearray):  # of a request that was refused before its body was read
+                overwrite(self.cycle.body)
+            super().on_response_complete()
 
         def shutdown(self) -> None:
             try:
