@@ -16,7 +16,7 @@ import pytest
 from running_service import edge_toml, start, token_of
 
 LIMITS = "[limits]\nframes_per_minute = 600000\nburst = 100000\nfailed_logins_per_minute = 1000000\n"
-HTTP = "max_body_bytes = 262144\nmax_megapixels = 1\nbody_seconds = 1\n"
+HTTP = "max_body_bytes = 262144\nmax_megapixels = 1\nbody_seconds = 60\n"
 MARKERS = bytes((0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xE1, 0xFE, 0xD9, 0xD0, 0x00))
 
 

@@ -22,7 +22,7 @@ failed_logins_per_minute = 6000
 HTTP = """
 max_body_bytes = 65536
 max_megapixels = 0.05
-body_seconds = 2
+body_seconds = 5
 """
 
 
