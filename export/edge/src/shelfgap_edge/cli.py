@@ -1,4 +1,4 @@
-"""The `shelfgap-edge` command: predict, bench, verify and pull on a device.
+"""The `shelfgap-edge` command: predict, bench, verify, pull and serve on a device.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 a failure of the input
 or the bundle, 2 wrong usage, 3 an update that failed its self-test here, 130 interrupted.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shelfgap_edge.cli_pull import add_pull_arguments, pull_command
+from shelfgap_edge.cli_serve import add_serve_arguments, add_token_arguments, serve_command, token_command
 from shelfgap_edge.contract import AUTO, PRECISIONS, RUNTIMES
 from shelfgap_edge.errors import FrameError, ShelfgapError
 
@@ -228,17 +229,46 @@ def _parser() -> argparse.ArgumentParser:
         "Check that a bundle is intact and gives here what it gave when built.",
         "shelfgap-edge verify bundle.tar --keys release.pub",
     )
-    about = "Keep this device at the release that its ring is offered."
-    sub = commands.add_parser(
+
+    def add_other(
+        name: str,
+        command: Callable[[argparse.Namespace], int],
+        arguments: Callable[[argparse.ArgumentParser], None],
+        about: str,
+        example: str,
+    ) -> None:
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(command=command)
+        arguments(sub)
+
+    add_other(
         "pull",
-        help=about,
-        description=about,
-        epilog="example:\n  shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        pull_command,
+        add_pull_arguments,
+        "Keep this device at the release that its ring is offered.",
+        "shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
     )
-    sub.set_defaults(command=pull_command)
-    add_pull_arguments(sub)
+    add_other(
+        "serve",
+        serve_command,
+        add_serve_arguments,
+        "Take frames from cameras, judge them, send alerts.",
+        "shelfgap-edge serve --config /etc/shelfgap/edge.toml",
+    )
+    add_other(
+        "token",
+        token_command,
+        add_token_arguments,
+        "Make a token for a camera, and the hash of it for edge.toml.",
+        "shelfgap-edge token lyon-3-17",
+    )
     return parser
 
 

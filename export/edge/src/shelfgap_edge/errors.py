@@ -18,7 +18,17 @@ class ShelfgapError(Exception):
 
 
 class FrameError(ShelfgapError):
-    """A frame cannot be decoded, or has no usable pixels."""
+    """A frame cannot be decoded, or has no usable pixels.
+
+    Args:
+        text: the message.
+        reason: one word for counting: empty, not-jpeg, truncated, cmyk, too-large, too-many-pixels, too-many-scans or
+            undecodable.
+    """
+
+    def __init__(self, text: str, reason: str = "undecodable") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class BundleError(ShelfgapError):
