@@ -8,6 +8,7 @@ ShelfgapError                 a domain failure; its text is one line that a user
 │   └── TransferError         a transfer that broke off and may succeed when tried again
 ├── OutboxError               the file in which alerts wait cannot be used
 ├── MissingRuntimeError       a runtime that was asked for and is not installed
+├── BenchError                a measurement that could not be taken, or not be compared
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
 """
@@ -49,3 +50,7 @@ class PullError(ShelfgapError):
 
 class TransferError(PullError):
     """A transfer broke off; the same may succeed when tried again."""
+
+
+class BenchError(ShelfgapError):
+    """A measurement could not be taken, or cannot be compared with another."""
