@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shelfgap_edge.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.failure import SourceFailureError
-from shelfgap_edge.sources.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.session import Sampler, Session
 from shelfgap_edge.sources.source import Backoff, Source
 from taken import Taken, running, wait_until

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfgap_edge.overwrite import overwrite
+
 
 @dataclass(eq=False)
 class Arrival:
@@ -48,18 +50,3 @@ class Arrival:
         """Tell who waits for the verdict; the first one counts."""
         with suppress(InvalidStateError):  # settled, or nobody waits any more
             self.verdict.set_result(verdict)
-
-
-def overwrite(buffer: bytearray | NDArray[np.uint8]) -> None:
-    """Set every byte of a buffer to zero, in place.
-
-    >>> held = bytearray(b"picture")
-    >>> overwrite(held)
-    >>> bytes(held) == bytes(7)
-    True
-    """
-    if isinstance(buffer, bytearray):
-        view = np.frombuffer(buffer, np.uint8)
-        view.fill(0)
-    else:
-        buffer.fill(0)

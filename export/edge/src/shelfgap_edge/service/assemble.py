@@ -6,9 +6,18 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shelfgap_edge.alerts.dispatcher import Dispatcher as SinkDispatcher
+from shelfgap_edge.alerts.limits import OutboxLimits
+from shelfgap_edge.alerts.outbox import Outbox as SqliteOutbox
+from shelfgap_edge.alerts.sinks.params import read_sinks
 from shelfgap_edge.contract import Manifest
+from shelfgap_edge.monitor.camera import CameraMonitor
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.monitor.reading import FrameReading, glance
+from shelfgap_edge.monitor.zones import zones_from_tables
 from shelfgap_edge.service.config import EdgeConfig
 from shelfgap_edge.service.parts import Assembly, Dispatcher, Monitor, Outbox, Plan, Seen, Source
+from shelfgap_edge.sources.params import SourceParams
 
 OUTBOX_FILE = "outbox.sqlite"
 
@@ -24,11 +33,6 @@ class EdgePlan(Plan):
     """
 
     def __init__(self, config: EdgeConfig) -> None:
-        from shelfgap_edge.alerts.limits import OutboxLimits  # type: ignore[import-not-found]
-        from shelfgap_edge.alerts.sinks.params import read_sinks  # type: ignore[import-not-found]
-        from shelfgap_edge.monitor.params import MonitorParams  # type: ignore[import-not-found]
-        from shelfgap_edge.monitor.zones import zones_from_tables  # type: ignore[import-not-found]
-        from shelfgap_edge.sources.params import SourceParams  # type: ignore[import-not-found]
 
         rest = config.rest
         self._config = config
@@ -43,9 +47,6 @@ class EdgePlan(Plan):
 
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera: by the bundle's values where `[monitor]` says nothing."""
-        from shelfgap_edge.monitor.camera import CameraMonitor  # type: ignore[import-not-found]
-        from shelfgap_edge.monitor.params import MonitorParams
-
         base = MonitorParams.from_bundle(getattr(manifest, "monitor", None))
         params = MonitorParams.from_table(copy.deepcopy(self._monitor_table), base)
         return {
@@ -55,8 +56,6 @@ class EdgePlan(Plan):
 
     def reading(self, monitor: Any, seen: Seen) -> Any:
         """Return what a monitor is told of a frame."""
-        from shelfgap_edge.monitor.reading import FrameReading, glance  # type: ignore[import-not-found]
-
         return FrameReading(
             camera_id=seen.camera_id,
             at=seen.at,
@@ -68,8 +67,6 @@ class EdgePlan(Plan):
 
     def dispatchers(self, outbox: Any) -> Sequence[Dispatcher]:
         """Return one for all sinks, and tell the outbox of them."""
-        from shelfgap_edge.alerts.dispatcher import Dispatcher as SinkDispatcher  # type: ignore[import-not-found]
-
         outbox.address({params.name: params.wants for params in self._sinks})
         return [SinkDispatcher(outbox, [params.sink for params in self._sinks])]
 
@@ -91,7 +88,5 @@ class EdgeAssembly(Assembly):
 
     def outbox(self, config: EdgeConfig, plan: Any) -> Outbox:
         """Open the outbox in the state folder, with the bounds of its table."""
-        from shelfgap_edge.alerts.outbox import Outbox as SqliteOutbox  # type: ignore[import-not-found]
-
         outbox: Outbox = SqliteOutbox(config.state / OUTBOX_FILE, limits=plan.limits)
         return outbox

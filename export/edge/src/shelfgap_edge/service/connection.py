@@ -10,7 +10,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shelfgap_edge.service.arrival import overwrite
+from shelfgap_edge.overwrite import overwrite
 
 CountRefusal = Callable[[str], object]
 _READING = (h11.IDLE, h11.SEND_BODY)

@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from shelfgap_edge.errors import FrameError
 from shelfgap_edge.image import read_jpeg_size
-from shelfgap_edge.service.arrival import Arrival, overwrite
+from shelfgap_edge.overwrite import overwrite
+from shelfgap_edge.service.arrival import Arrival
 from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.config import CameraConfig, EdgeConfig, LimitsConfig
 from shelfgap_edge.service.mailbox import Mailbox

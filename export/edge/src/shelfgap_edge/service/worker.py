@@ -9,8 +9,9 @@ from typing import Any
 
 from shelfgap_edge.errors import FrameError
 from shelfgap_edge.image import DecodedFrame, decode_jpeg, frame_from_array
+from shelfgap_edge.overwrite import overwrite
 from shelfgap_edge.runtime import Detector
-from shelfgap_edge.service.arrival import Arrival, overwrite
+from shelfgap_edge.service.arrival import Arrival
 from shelfgap_edge.service.cameras import Cameras
 from shelfgap_edge.service.mailbox import Mailbox
 from shelfgap_edge.service.metrics import Metrics

@@ -44,7 +44,7 @@ def reason_of(error: BaseException) -> str:
     for kind, reason in _BY_TYPE:
         if isinstance(error, kind):
             return reason
-    if type(error) is OSError and error.errno in errno.errorcode:
+    if type(error) is OSError and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno].lower()
     words: list[str] = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+", type(error).__name__.removesuffix("Error"))
     name = "-".join(words).lower() or "unknown"

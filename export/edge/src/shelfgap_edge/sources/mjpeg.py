@@ -18,10 +18,10 @@ from urllib.request import (
 )
 
 from shelfgap_edge.image import MAX_BODY_BYTES
+from shelfgap_edge.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.address import Address
 from shelfgap_edge.sources.failure import SourceFailureError
 from shelfgap_edge.sources.multipart import MultipartParser
-from shelfgap_edge.sources.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source
 from shelfgap_edge.sources.tls import TlsParams

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from shelfgap_edge.errors import MissingRuntimeError
 from shelfgap_edge.image import MAX_BODY_BYTES
+from shelfgap_edge.overwrite import overwrite_bytes
 from shelfgap_edge.sources.address import Address
 from shelfgap_edge.sources.failure import SourceFailureError
-from shelfgap_edge.sources.overwrite import overwrite_bytes
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source
 from shelfgap_edge.sources.tls import TlsParams
@@ -152,7 +152,7 @@ def _connect_options(params: MqttParams) -> dict[str, Any]:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.CONNECT)
     properties.MaximumPacketSize = params.max_bytes + _HEADER_BYTES  # the broker keeps larger ones to itself
     return {"clean_start": True, "properties": properties}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from shelfgap_edge.sources.overwrite import overwrite
+from shelfgap_edge.overwrite import overwrite
 
 _LINE_BYTES = 1024
 _PADDING_BYTES = 768  # allowed around a picture; with the longest boundary it stays below _LINE_BYTES

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shelfgap_edge.image import MAX_BODY_BYTES
+from shelfgap_edge.overwrite import overwrite
 from shelfgap_edge.sources.failure import SourceFailureError, reason_of
-from shelfgap_edge.sources.overwrite import overwrite
 from shelfgap_edge.sources.recording import Picture, read_recording
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_edge.sources.overwrite import overwrite
+from shelfgap_edge.overwrite import overwrite
 
 Put = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], None]
 """Takes (camera id, JPEG or None, RGB pixels or None, time of the frame); the buffer is the taker's from then on."""
