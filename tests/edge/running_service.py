@@ -122,10 +122,17 @@ class Running:
         return self.process.wait(timeout)
 
 
-def start(config: Path, log: Path, *, prefix: Sequence[str] = (), **environment: str) -> Running:
+def start(
+    config: Path,
+    log: Path,
+    *,
+    prefix: Sequence[str] = (),
+    command: Sequence[str] = (sys.executable, str(STAND_IN)),
+    **environment: str,
+) -> Running:
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [*prefix, sys.executable, str(STAND_IN), str(config)],
+            [*prefix, *command, str(config)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

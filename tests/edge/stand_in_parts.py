@@ -45,6 +45,9 @@ class CountingMonitor:
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         return [self._event("acknowledged", at)] if alert_id == self.memory["open"] else []
 
+    def availability(self) -> list:
+        return []
+
     def state(self) -> dict:
         return dict(self.memory)
 
@@ -107,6 +110,9 @@ class SqliteOutbox:
     def open_alerts(self) -> list[AlertEvent]:
         with self._lock:
             return list(self._open.values())
+
+    def timeline(self, since: float) -> list[AlertEvent]:
+        return []
 
     def flush(self) -> bool:
         return True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.contract import Manifest
+from shelfgap_edge.monitor.availability import ObservedHour
 from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
@@ -36,6 +37,7 @@ class Cameras:
         self._changed: set[str] = set()  # cameras whose state is not in the outbox
         self._saved_at = self._started_at = time.monotonic()
         self._seen_at: dict[str, float] = {}
+        self._last_frame_at: dict[str, float] = {}  # when it was taken
 
     def use(self, plan: Plan, manifest: Manifest) -> None:
         """Take up a plan and the manifest of a bundle; cameras keep what they remember, also from before a restart."""
@@ -49,6 +51,7 @@ class Cameras:
             self._monitors, self._plan = monitors, plan
             self._changed = set(monitors)
             self._seen_at = {name: at for name, at in self._seen_at.items() if name in monitors}
+            self._last_frame_at = {name: at for name, at in self._last_frame_at.items() if name in monitors}
 
     def observe(self, seen: Seen) -> list[AlertEvent]:
         """Tell the monitor of a camera what was seen; nothing happens if the camera is not configured any more."""
@@ -57,6 +60,7 @@ class Cameras:
             if monitor is None or self._plan is None:
                 return []
             self._seen_at[seen.camera_id] = time.monotonic()
+            self._last_frame_at[seen.camera_id] = seen.at
             events = monitor.observe(self._plan.reading(monitor, seen))
             self._changed.add(seen.camera_id)
             self._put(events)
@@ -89,6 +93,16 @@ class Cameras:
         """Return for each camera how long ago its last verdict was, or the start."""
         now = time.monotonic()
         return {name: now - self._seen_at.get(name, self._started_at) for name in list(self._monitors)}
+
+    def last_frames(self) -> dict[str, float]:
+        """Return for each camera that sent something when its last frame was taken, seconds since the epoch."""
+        with self._lock:
+            return dict(self._last_frame_at)
+
+    def observed_hours(self) -> list[ObservedHour]:
+        """Return the observed hours of all zones of all cameras."""
+        with self._lock:
+            return [hour for monitor in self._monitors.values() for hour in monitor.availability()]
 
     def _of_all(self, step: Callable[[Monitor], Iterable[AlertEvent]]) -> list[AlertEvent]:
         return [event for monitor in self._monitors.values() for event in step(monitor)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shelfgap_edge.contract import AUTO, PRECISIONS, RUNTIMES
 from shelfgap_edge.service.secret import check_private
@@ -103,6 +104,7 @@ class EdgeConfig:
         bundle: a bundle directory, a `.tar`, or the `current` of a `shelfgap-edge pull` state folder.
         state: folder of the outbox, the only one that is written to.
         store: name of the store, in alerts.
+        time_zone: IANA name of the zone in which the status page shows times.
         log_level: of Python's logging.
         stop_seconds: how long a stop may take for frames and alerts that are under way.
         cameras: by id.
@@ -113,6 +115,7 @@ class EdgeConfig:
     bundle: Path
     state: Path
     store: str | None
+    time_zone: str
     log_level: str
     stop_seconds: float
     detector: DetectorConfig
@@ -152,6 +155,7 @@ def read_config(path: Path) -> EdgeConfig:
         "bundle": attempt(lambda: folder / root.text("bundle")),
         "state": attempt(lambda: folder / root.text("state")),
         "store": attempt(lambda: root.text("store", None)),
+        "time_zone": attempt(lambda: _time_zone(root)),
         "log_level": attempt(lambda: root.choice("log_level", ("debug", "info", "warning", "error"), "info")),
         "stop_seconds": attempt(lambda: root.number("stop_seconds", 20.0, low=0, high=600)),
         "detector": section("detector", _detector),
@@ -170,6 +174,15 @@ def read_config(path: Path) -> EdgeConfig:
     if problems:
         raise ConfigError("; ".join(problems))
     return EdgeConfig(path=path, rest=root, **values)
+
+
+def _time_zone(table: Table) -> str:
+    name: str = table.text("time_zone", "UTC")
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise table.wrong("time_zone", "a name of the IANA time zone database", name) from None
+    return name
 
 
 def _detector(table: Table, folder: Path) -> DetectorConfig:

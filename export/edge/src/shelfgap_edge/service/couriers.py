@@ -7,6 +7,7 @@ import threading
 import time
 
 from shelfgap_edge.service.parts import Outbox, Plan, PutFrame, Source
+from shelfgap_edge.sources.state import SourceState
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,10 @@ class Couriers:
             thread.start()
         for thread in stopping:
             thread.join(max(0.1, deadline - time.monotonic()))
+
+    def source_states(self) -> list[SourceState]:
+        """Return how each source stands."""
+        return [source.state() for source in self._sources]
 
     def _run(self, source: Source, stop: threading.Event) -> None:
         try:

@@ -53,6 +53,14 @@ class Metrics:
         """Show a number for each camera that is read at each scrape."""
         self.registry.register(_ByCamera(name, about, read))
 
+    def frames_by_outcome(self) -> dict[str, dict[str, int]]:
+        """Return how many frames of each camera ended how, since the start."""
+        counts: dict[str, dict[str, int]] = {}
+        for sample in next(iter(self.frames.collect())).samples:
+            if sample.name.endswith("_total"):
+                counts.setdefault(sample.labels["camera"], {})[sample.labels["outcome"]] = int(sample.value)
+        return counts
+
     def text(self) -> bytes:
         """Return all of it in the text format."""
         return generate_latest(self.registry)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.contract import Manifest
+from shelfgap_edge.monitor.availability import ObservedHour
 from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.service.config import EdgeConfig
+from shelfgap_edge.sources.state import SourceState
 
 PutFrame = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], None]
 """Takes camera, JPEG or pixels (one of them), and when the frame was taken, seconds since the epoch."""
@@ -52,6 +54,9 @@ class Monitor(Protocol):
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         """A person has seen the alert; nothing if it is not of this camera."""
 
+    def availability(self) -> Sequence[ObservedHour]:
+        """Return the observed hours of its zones."""
+
     def state(self) -> dict[str, Any]:
         """Return what is remembered, JSON-ready."""
 
@@ -87,6 +92,9 @@ class Outbox(Protocol):
     def open_alerts(self) -> list[AlertEvent]:
         """Return the latest step of each alert that is not resolved."""
 
+    def timeline(self, since: float) -> list[AlertEvent]:
+        """Return the steps of all alerts since a moment, seconds since the epoch."""
+
     def flush(self) -> bool:
         """Write what is unsaved now; False if something is left."""
 
@@ -112,6 +120,9 @@ class Source(Protocol):
 
     def run(self, put: PutFrame, stop: threading.Event) -> None:
         """Put frames until told to stop."""
+
+    def state(self) -> SourceState:
+        """Return how it stands."""
 
 
 class Plan(Protocol):

@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.routing import BaseRoute
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_edge.service.account import give_account
 from shelfgap_edge.service.admin import admin_app
 from shelfgap_edge.service.arrival import Arrival
 from shelfgap_edge.service.bundles import RunningBundle, is_on_trial
@@ -29,6 +29,8 @@ from shelfgap_edge.service.lasting import check_lasting, make_state_folder
 from shelfgap_edge.service.listener import Listener, bind, tls_context
 from shelfgap_edge.service.mailbox import Mailbox
 from shelfgap_edge.service.metrics import Metrics
+from shelfgap_edge.service.page.routes import status_routes
+from shelfgap_edge.service.page.status import Status
 from shelfgap_edge.service.parts import Assembly
 from shelfgap_edge.service.watchdog import notify, notify_reloading, watchdog_seconds
 from shelfgap_edge.service.worker import Worker
@@ -55,6 +57,7 @@ class Service:
         self._plan = assembly.plan(config)
         self.metrics = Metrics()
         self._clock = Clock()
+        self._started_at = self._clock.now()
         self._bundle = RunningBundle(config.bundle, config.detector)
         make_state_folder(config.state)
         self._outbox = assembly.outbox(config, self._plan)
@@ -76,12 +79,8 @@ class Service:
         watch_figures(self.metrics, self._mailbox, self._worker, self._cameras, self._outbox)
         self._show_bundle()
 
-    async def run(self, pages: list[BaseRoute] | None = None) -> int:
-        """Serve until SIGTERM or SIGINT; SIGHUP reloads. Returns the exit code.
-
-        Args:
-            pages: more routes for the admin address.
-        """
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. Returns the exit code."""
         config, stop = self._config, asyncio.Event()
         loop = asyncio.get_running_loop()
         protocol = connection_class(
@@ -99,7 +98,7 @@ class Service:
         )
         admin = Listener(
             "admin",
-            admin_app(self, config.admin, pages or []),
+            admin_app(self, config.admin, status_routes(self.status, self.acknowledge)),
             bind(config.admin.host, config.admin.port, "admin"),
             protocol,
             tls=None,
@@ -164,6 +163,20 @@ class Service:
         if trouble is not None:
             reasons.append(f"the outbox cannot be written: {trouble}")
         return reasons
+
+    def status(self) -> Status:
+        """Return the account that the status page shows."""
+        return give_account(
+            now=self._clock.now(),
+            started_at=self._started_at,
+            config=self._config,
+            manifest=self._bundle.detector.manifest,
+            problems=self.unreadiness(),
+            cameras=self._cameras,
+            outbox=self._outbox,
+            sources=self._couriers.source_states(),
+            metrics=self.metrics,
+        )
 
     def metrics_text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
