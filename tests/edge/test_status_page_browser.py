@@ -147,7 +147,7 @@ def test_it_fits_is_readable_and_loads_nothing_else(chromium, box, width, scheme
     assert len(ratios) > 150
     assert [pair for pair in ratios if pair[0] < 4.5] == []  # WCAG AA for text; 3 for marks, which count half more
     assert tab.evaluate("Math.min(...[...document.querySelectorAll('form button')].map(b => b.offsetHeight))") >= 44
-    assert tab.asked == [box.url]
+    assert set(tab.asked) == {box.url}  # more than once where the machine is slow: it refreshes itself
     assert tab.said == []
     tab.context.close()
 
