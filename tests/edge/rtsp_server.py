@@ -17,7 +17,7 @@ factory = GstRtspServer.RTSPMediaFactory()
 factory.set_shared(True)
 factory.set_launch(
     f"( videotestsrc is-live=true pattern=smpte ! video/x-raw,width=320,height=240,framerate={rate} ! "
-    f"x264enc tune=zerolatency speed-preset=ultrafast key-int-max={distance} ! "
+    f"x264enc tune=zerolatency speed-preset=ultrafast threads=1 key-int-max={distance} ! "
     "rtph264pay name=pay0 config-interval=-1 )"
 )
 if len(sys.argv) > 4:

@@ -147,7 +147,7 @@ def test_it_fits_is_readable_and_loads_nothing_else(chromium, box, width, scheme
     assert len(ratios) > 150
     assert [pair for pair in ratios if pair[0] < 4.5] == []  # WCAG AA for text; 3 for marks, which count half more
     assert tab.evaluate("Math.min(...[...document.querySelectorAll('form button')].map(b => b.offsetHeight))") >= 44
-    assert tab.asked == [box.url]
+    assert set(tab.asked) == {box.url}  # more than once where the machine is slow: it refreshes itself
     assert tab.said == []
     tab.context.close()
 
@@ -226,7 +226,7 @@ def test_it_refreshes_itself_keeps_what_is_open_and_says_when_the_box_is_gone(ch
         tab.locator("#acknowledge-" + f"{2:032x}").focus()
         box.status = replace(box.status, title="Lyon 3", alerts=box.status.alerts[1:])
         tab.clock.run_for(21_000)
-        tab.wait_for_function("document.querySelectorAll('.card').length === 3")
+        wait_until(lambda: tab.locator(".card").count() == 3, "3 cards")
         assert tab.locator("#events").get_attribute("open") is not None
         assert tab.evaluate("document.activeElement.id") == "acknowledge-" + f"{2:032x}"
         assert tab.locator("#said").inner_text() == "Open alerts: 3. 2 to acknowledge."
@@ -235,7 +235,7 @@ def test_it_refreshes_itself_keeps_what_is_open_and_says_when_the_box_is_gone(ch
         tab.clock.run_for(60_000)
         assert tab.locator(".card").count() == 3
         tab.get_by_role("button", name="Resume updates").click()
-        tab.wait_for_function("document.querySelectorAll('.card').length === 0")
+        wait_until(lambda: tab.locator(".card").count() == 0, "0 cards")
         assert tab.locator("#stale").is_hidden()
     tab.clock.run_for(21_000)
     tab.locator("#stale").wait_for(state="visible")

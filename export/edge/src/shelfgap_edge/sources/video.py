@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,19 +40,26 @@ class KeyFrameGap:
     """Learns how far apart the key frames of a stream are, and so whether they alone are enough.
 
     >>> gap = KeyFrameGap(every_s=10.0)
-    >>> gap.seen(0.0), gap.seen(2.0), gap.seen(30.0)
-    (False, True, False)
+    >>> [gap.seen(moment) for moment in (0.0, 2.0, 2.0, None, 30.0)]
+    [False, True, True, True, False]
     """
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._last: float | None = None
+        self._enough = False
 
-    def seen(self, now: float) -> bool:
-        """Note a key frame, monotonic seconds; returns whether those up to the next are to be skipped."""
-        enough = self._last is not None and now - self._last <= self._every_s
-        self._last = now
-        return enough
+    def seen(self, moment: float | None) -> bool:
+        """Note a key frame; returns whether the pictures up to the next one are to be skipped.
+
+        Args:
+            moment: its place in the stream, seconds; None where that is not known. The same again is a further part of
+                the same picture.
+        """
+        if moment is not None and moment != self._last:
+            self._enough = self._last is not None and 0 < moment - self._last <= self._every_s
+            self._last = moment
+        return self._enough
 
 
 def read_video(container: InputContainer, camera_id: str, session: Session) -> None:
@@ -85,7 +91,7 @@ def read_video(container: InputContainer, camera_id: str, session: Session) -> N
             raise SourceFailureError("cut")
         session.heard()
         if packet.is_keyframe:
-            only_keys = gap.seen(time.monotonic())
+            only_keys = gap.seen(None if packet.pts is None else float(packet.pts * packet.time_base))
             started = True
         elif only_keys or not started:  # pictures that build on one which was not decoded are of no use
             continue
