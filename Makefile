@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS :=                        ## folders or files, of `make test` and `make e2e`
+WORKFLOWS := .github/workflows/ci.yml .github/workflows/gate.yml ci/github/gate.yml
 
 .PHONY: setup release test e2e check bench lab clean
 setup: .venv/.done              ## .venv with both distributions and the development tools
@@ -13,16 +15,20 @@ release: setup                  ## data, training, export, evaluation, gate, bun
 	$(BIN)/shelfgap release
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
 
 e2e: setup                      ## whole releases, kills and resumes, the notebook: minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(TESTS)
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --no-progress $(WORKFLOWS)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci ci/gitlab/gate.yml
+	$(BIN)/shellcheck .ci/run
 
 bench: setup                    ## latency of the bundle that `make release` wrote
 	$(BIN)/shelfgap-edge bench release/bundle

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shelfgap_training.registry import ModelRegistry, RegisteredBundle, RegistryError
 
-from shelfgap_export.promotion_log import read_log
+from shelfgap_export.gate_record import PromotionError
+from shelfgap_export.promotion_log import PromotionLog, read_log
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -41,6 +42,35 @@ def roles(registry: ModelRegistry) -> dict[str, int]:
     if newest is not None and log.promoted(newest.version) is None:
         found[CHALLENGER] = newest.version
     return found
+
+
+def champion_version(registry: ModelRegistry) -> RegisteredBundle | None:
+    """Return the champion, by the log; None before the first promotion.
+
+    Raises:
+        PromotionError: its tags do not name the bytes that were promoted.
+        ShelfgapError: the log is not whole, the version is gone, or MLflow cannot be reached.
+    """
+    log = read_log(registry)
+    if log.champion is None:
+        return None
+    version = registry.version(log.champion.version)
+    require_as_logged(log, version, f"{registry.model} version {version.version}")
+    return version
+
+
+def require_as_logged(log: PromotionLog, version: RegisteredBundle, where: str) -> None:
+    """Refuse a version that was champion with other bytes: whoever can write to MLflow can change its tags.
+
+    Raises:
+        PromotionError: its tags say so.
+    """
+    was = log.promoted(version.version)
+    if was is not None and (was.bundle_sha256, was.identity) != (version.bundle_sha256, version.identity):
+        raise PromotionError(
+            f"{where}: its tags name the bytes {version.bundle_sha256[:12]}, the log says that "
+            f"{was.bundle_sha256[:12]} was champion; somebody changed the tags, restore them"
+        )
 
 
 def version_called(registry: ModelRegistry, name: str) -> RegisteredBundle:

@@ -23,7 +23,7 @@ from shelfgap_edge.runtime import manifest_of
 from shelfgap_training.registry import BUNDLE_FILE, ModelRegistry, RegisteredBundle
 from shelfgap_training.report import markdown_table
 
-from shelfgap_export.aliases import align_aliases
+from shelfgap_export.aliases import align_aliases, require_as_logged
 from shelfgap_export.bundle import GATE_FILE
 from shelfgap_export.gate_record import GateRecord, PromotionError, check_compared, check_gate
 from shelfgap_export.promotion_log import Action, Entry, PromotionLog, append_to_log, read_log
@@ -107,7 +107,7 @@ def plan_promotion(registry: ModelRegistry, version: int | None = None, gate_fil
     log = read_log(registry)
     known = _newest(registry, log) if version is None else registry.version(version)
     where = f"{registry.model} version {known.version}"
-    _require_as_logged(log, known, where)
+    require_as_logged(log, known, where)
     manifest, files = _fetch(registry, known)
     if model_identity(manifest, files) != known.identity:
         raise PromotionError(f"{where}: its tag names another model than its bytes are; register it anew")
@@ -143,7 +143,7 @@ def plan_rollback(registry: ModelRegistry, version: int | None = None) -> Plan:
         what = "there was no champion before" if version is None else f"version {version} never was champion"
         raise PromotionError(f"{registry.model}: {what}; a rollback goes to one that was (champions so far: {were})")
     known = registry.version(earlier.version)
-    _require_as_logged(log, known, f"{registry.model} version {known.version}")
+    require_as_logged(log, known, f"{registry.model} version {known.version}")
     _fetch(registry, known)
     return Plan("rollback", known, earlier.gate, None, log)
 
@@ -208,16 +208,6 @@ def _newest(registry: ModelRegistry, log: PromotionLog) -> RegisteredBundle:
             "roll back to it, or release anew"
         )
     return newest
-
-
-def _require_as_logged(log: PromotionLog, version: RegisteredBundle, where: str) -> None:
-    """Refuse a version that was champion with other bytes: whoever can write to MLflow can change its tags."""
-    was = log.promoted(version.version)
-    if was is not None and (was.bundle_sha256, was.identity) != (version.bundle_sha256, version.identity):
-        raise PromotionError(
-            f"{where}: its tags name the bytes {version.bundle_sha256[:12]}, the log says that "
-            f"{was.bundle_sha256[:12]} was champion; somebody changed the tags, restore them"
-        )
 
 
 def _fetch(registry: ModelRegistry, version: RegisteredBundle) -> tuple[Manifest, Files]:

@@ -12,6 +12,7 @@ import typer
 from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.cli_bundle import bundle_app
+from shelfgap_flows.cli_ci import ci
 from shelfgap_flows.cli_data import data_app
 from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, fail, print_json
@@ -33,6 +34,7 @@ app.add_typer(registry_app, name="registry")
 add_stage_commands(app)
 add_training_commands(app)
 add_publish_command(app)
+app.command(epilog="Example: shelfgap ci --workspace stores/12")(ci)
 
 
 def main() -> None:

@@ -152,7 +152,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure the latency of the workspace's models with the edge harness."""
-    from shelfgap_edge.bench.report import to_table
+    from shelfgap_edge.bench.table import to_table
 
     if pairs:
         from shelfgap_flows.gate import pairs_stage

@@ -1,26 +1,25 @@
-"""The gate on bundles, and as stages of a workspace, whose champion is the bundle released before."""
+"""The gate on bundles, and as stages of a workspace."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shelfgap_datasets.synthetic.stills import render_still
-from shelfgap_edge.contract import MODEL_FILES, RUNTIMES
+from shelfgap_edge.contract import RUNTIMES
 from shelfgap_edge.golden import parse_golden
 from shelfgap_export.bundle import GOLDEN_SIZE
 from shelfgap_export.gate.against import CHECKS_AGAINST
-from shelfgap_export.gate.entrant import Entrant, entrant_of, load_entrant
+from shelfgap_export.gate.entrant import load_entrant
 from shelfgap_export.gate.judge import Progress, judge, pictures_to_judge
 from shelfgap_export.gate.latency import compare_latency, measure_alone
 from shelfgap_export.gate.reports import clear_reports, write_reports
 
+from shelfgap_flows.entrants import candidate_of, champion_of
 from shelfgap_flows.params import Params
-from shelfgap_flows.stage_files import StageError, model_file, read_stage_report, write_json
-from shelfgap_flows.stages import release_manifest
+from shelfgap_flows.stage_files import StageError, read_stage_report, write_json
 from shelfgap_flows.workspace import Workspace
 
 PAIRS_FILE = "pairs.json"
@@ -93,35 +92,6 @@ def gate_bundles(
         progress=progress,
     )
     return write_reports(gate, folder)
-
-
-def keep_champion(workspace: Workspace) -> None:
-    """Put the released bundle aside, for the candidate of the workspace to be compared with.
-
-    Not when it is the candidate itself: then what it was compared with stays, and nothing is judged again.
-    """
-    workspace.compared.parent.mkdir(parents=True, exist_ok=True)
-    released = workspace.bundle.with_suffix(".tar")
-    if not released.is_file() or load_entrant(released).identity == candidate_of(workspace).identity:
-        return
-    partial = workspace.compared.with_suffix(".partial")
-    shutil.copyfile(released, partial)
-    partial.replace(workspace.compared)
-
-
-def candidate_of(workspace: Workspace) -> Entrant:
-    """Return the models of a workspace as they would be released.
-
-    Raises:
-        StageError: an earlier stage has not run.
-    """
-    files = {name: model_file(workspace, name).read_bytes() for name in MODEL_FILES.values()}
-    return entrant_of(release_manifest(workspace), files, str(workspace.models))
-
-
-def champion_of(workspace: Workspace) -> Entrant | None:
-    """Return what the candidate of a workspace is compared with; None before the first release."""
-    return load_entrant(workspace.compared) if workspace.compared.is_file() else None
 
 
 def pairs_stage(workspace: Workspace, progress: Progress | None = None) -> dict[str, Any]:

@@ -10,30 +10,36 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from shelfgap_training.figures import FIGURES
 
-from shelfgap_flows.gate import keep_champion
+from shelfgap_flows.entrants import keep_champion
 from shelfgap_flows.notify import notify_verdict
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
 from shelfgap_flows.params import Params
 from shelfgap_flows.prefect_server import start_server
 from shelfgap_flows.register import register_release
-from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.settings import Settings, registry_for, tracker_for
 from shelfgap_flows.sign import sign_release
 from shelfgap_flows.summary import summary_markdown
-from shelfgap_flows.workspace import Workspace, WorkspaceError, run_dvc
+from shelfgap_flows.workspace import SYNTHETIC, Workspace, WorkspaceError, run_dvc
 
 REPORT_FORMS = (".json", ".md", ".xml", ".html", ".png", ".jpg")  # of what MLflow keeps from reports/
 
 
 def data_stages(params: Params) -> list[str]:
     """Name the stages that make data/dataset."""
-    return ["synth", "dataset"] if params.dataset.source == "data/synthetic" else ["dataset"]
+    return ["synth", "dataset"] if params.dataset.source == SYNTHETIC else ["dataset"]
 
 
 @task(task_run_name="{stage}")
 def reproduce(workspace: Workspace, stage: str) -> None:
     """Reproduce one DVC stage, if anything that it depends on changed."""
     run_dvc(workspace, "repro", "--single-item", stage)
+
+
+@task
+def put_aside(workspace: Workspace) -> None:
+    """Put the champion aside, for the candidate to be compared with."""
+    keep_champion(workspace, registry_for(workspace, Settings()))
 
 
 @task
@@ -86,7 +92,7 @@ def release_flow(workspace_root: str) -> Release:
     stages = [*data_stages(workspace.params()), "train", "export", "quantize", "evaluate", "bench"]
     for stage in stages:
         reproduce(workspace, stage)
-    keep_champion(workspace)
+    put_aside(workspace)
     reproduce(workspace, "pairs")
     try:
         reproduce(workspace, "gate")

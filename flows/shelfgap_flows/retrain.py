@@ -42,7 +42,7 @@ from shelfgap_flows.prefect_server import lasting_server, start_server
 from shelfgap_flows.release import data_stages, release_flow, reproduce
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.versions import current_version, versions_folder
-from shelfgap_flows.workspace import Workspace, run_dvc
+from shelfgap_flows.workspace import Workspace, run_dvc, source_name
 
 Verdict = Literal["up to date", "pass", "fail", "inconclusive"]
 
@@ -84,7 +84,7 @@ def point_at_data(workspace: Workspace, dataset: Path | None) -> Params:
         if not dataset.is_dir():
             raise RetrainError(f"{dataset}: not here; get it there with: dvc pull data/versions/{version}.dvc")
     if dataset is not None:
-        source = params.dataset.model_copy(update={"source": str(dataset.resolve())})
+        source = params.dataset.model_copy(update={"source": source_name(workspace, dataset)})
         params = params.model_copy(update={"dataset": source})
         _save(workspace, params)
     return params

@@ -17,6 +17,7 @@ from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.params import Params, load_params, workspace_params
 
+SYNTHETIC = "data/synthetic"  # the source that a stage makes, where params.yaml names it
 _STDERR = 2  # the descriptor: a notebook's sys.stderr has none
 
 
@@ -62,7 +63,7 @@ class Workspace:
 
     @property
     def compared(self) -> Path:
-        """The bundle that the candidate is compared with: the one released before it."""
+        """The bundle that the candidate is compared with."""
         return self.root / "release" / "champion" / "bundle.tar"
 
     @property
@@ -122,13 +123,20 @@ def open_workspace(
     if params is not None and params.resolve() != workspace.params_file:
         shutil.copyfile(params, workspace.params_file)
     if dataset is not None:
-        _set_value(workspace.params_file, ("dataset", "source"), str(dataset.resolve()))
+        _set_value(workspace.params_file, ("dataset", "source"), source_name(workspace, dataset))
     if preset is not None:
         _set_value(workspace.params_file, ("preset",), preset)
     workspace.params()
     if not (root / ".dvc").is_dir():
         run_dvc(workspace, "init", "--no-scm", "--quiet")
     return workspace
+
+
+def source_name(workspace: Workspace, dataset: Path) -> str:
+    """Return how params.yaml names a dataset: by its path in the workspace, so that a clone finds it, or as it is."""
+    path = dataset.resolve()
+    name = path.relative_to(workspace.root).as_posix() if path.is_relative_to(workspace.root) else str(path)
+    return str(path) if name == SYNTHETIC else name  # given, it is not to be made
 
 
 def run_dvc(workspace: Workspace, *arguments: str) -> None:
@@ -149,16 +157,22 @@ def run_dvc(workspace: Workspace, *arguments: str) -> None:
         raise WorkspaceError(f"dvc {' '.join(arguments)} ended with exit code {code}")
 
 
+def has_remote(workspace: Workspace) -> bool:
+    """Return whether DVC has a remote storage to push to and pull from."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    from dvc.config import Config
+
+    folder = workspace.root / ".dvc"
+    return folder.is_dir() and bool(Config(str(folder))["core"].get("remote"))
+
+
 def require_remote(workspace: Workspace) -> None:
     """Say so when a workspace has no remote storage to push to.
 
     Raises:
         WorkspaceError: it has none.
     """
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    from dvc.config import Config
-
-    if not Config(str(workspace.root / ".dvc"))["core"].get("remote"):
+    if not has_remote(workspace):
         raise WorkspaceError(
             f"{workspace.root}: no remote storage to push to; add one there with: dvc remote add -d NAME URL "
             "(a folder, ssh://... or s3://...)"

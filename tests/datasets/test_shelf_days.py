@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import cv2
@@ -16,6 +17,7 @@ from shelfgap_datasets.synthetic.faces import load_faces
 from shelfgap_datasets.synthetic.scene import build_scene, stock_state
 from shelfgap_datasets.synthetic.shelf_days import render_moment, synthesize_days
 from shelfgap_datasets.synthetic.stills import synthesize
+from shelfgap_edge.sources.recording import read_recording
 
 PARAMS = ShelfDayParams(
     days=2,
@@ -187,3 +189,15 @@ def test_products_without_licence_or_pictures_are_refused(products, tmp_path):
         synthesize(tmp_path / "stills", params, workers=1)
     with pytest.raises(DatasetError, match="no such folder"):
         synthesize(tmp_path / "stills", with_products("/nowhere"), workers=1)
+
+
+def test_the_edge_service_replays_a_day_in_its_order(rendered):
+    root, dataset, days = rendered
+    pictures = read_recording(root, camera=days[1]["camera"])
+    assert [str(picture.path.relative_to(root / "images")) for picture in pictures] == [
+        frame["file_name"] for frame in days[1]["frames"]
+    ]
+    assert len(read_recording(root)) == len(dataset.images)
+    nine_o_clock = datetime(2026, 1, 2, 9, tzinfo=UTC).timestamp()
+    assert pictures[0].at == nine_o_clock
+    assert pictures[1].at - pictures[0].at == 20 * 60

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
-from math import comb
+import time
 
 import numpy as np
 import pytest
+from bench_reports import validate
 from shelfgap_edge.bench.detectors import bench_bundle
 from shelfgap_edge.bench.device import device_facts, peak_memory_mb
 from shelfgap_edge.bench.harness import Pipeline, measure, overhead_us, ratio
-from shelfgap_edge.bench.percentile import min_samples, percentile
-from shelfgap_edge.bench.report import to_report, to_table
+from shelfgap_edge.bench.percentile import allowed_beyond
+from shelfgap_edge.bench.report import ratios_of, timing_run, to_report
+from shelfgap_edge.bench.table import to_table
 from shelfgap_edge.errors import BundleError, FrameError
 
 
@@ -28,25 +30,6 @@ class FakeClock:
             return value
 
         return stage
-
-
-@pytest.mark.parametrize(("percent", "expected"), [(50, 11), (90, 64), (95, 130), (99, 662)])
-def test_minimums_are_those_of_mlperf(percent, expected):
-    assert min_samples(percent) == expected
-    p = percent / 100
-
-    def at_most_one_beyond(n):
-        return sum(comb(n, k) * (1 - p) ** k * p ** (n - k) for k in (0, 1))
-
-    assert at_most_one_beyond(expected) <= 0.01 < at_most_one_beyond(expected - 1)
-
-
-def test_percentiles_are_nearest_rank_and_none_when_samples_are_few():
-    values = np.random.default_rng(0).permutation(np.arange(1.0, 1001.0))
-    assert [percentile(values, p) for p in (50, 90, 99)] == [500, 900, 990]
-    assert percentile(values[:63], 90) is None
-    assert percentile(values[:64], 90) is not None
-    assert percentile(values[:661], 99) is None
 
 
 def test_stages_are_timed_apart_and_together():
@@ -115,23 +98,88 @@ def test_device_facts_are_json_and_name_the_versions():
     assert peak_memory_mb() is None or peak_memory_mb() > 10
 
 
-def test_a_report_says_why_a_percentile_is_withheld():
+def report_of(timings, **changes):
+    """A whole report of timings, as a scenario writes it."""
+    subject = {
+        **{"bundle": "b", "version": "1", "signature": "not checked", "device_class": None, "input_size": [64, 64]},
+        **{"frames": 1, "frame_source": "golden", "frame_sizes": [[96, 128]], "frames_sha256": "0" * 64},
+        "runtimes": ["onnxruntime"],
+    }
+    values = {
+        **{"scenario": "single", "subject": subject, "settings": {"threads": 1}, "device": device_facts()},
+        **{"overhead_us": 1.0, "ratios": ratios_of(timings)},
+    }
+    return to_report([timing_run(timing, threads=1) for timing in timings], **{**values, **changes})
+
+
+def test_a_report_says_how_many_more_frames_a_percentile_takes():
     clock = FakeClock()
     timings = measure([Pipeline("a", {"work": clock.spend(3)})], [0], min_seconds=0, min_count=100, clock_ns=clock)
-    report = to_report(timings, subject={}, settings={}, device=device_facts(), overhead_us=1.0, peak_memory_mb=None)
+    report = report_of(timings)
+    validate(report)
     (run,) = report["runs"]
     assert run["latency_ms"]["work"]["p90"] == 3.0
     assert run["latency_ms"]["work"]["p95"] is None
-    assert run["withheld"] == {"p95": "needs 130 samples, got 104", "p99": "needs 662 samples, got 104"}
+    more = {"p95": "26 more frames (it needs 130, got 104)", "p99": "558 more frames (it needs 662, got 104)"}
+    assert run["withheld"] == more
     table = to_table(report)
-    assert "p99: needs 662 samples, got 104" in table
+    assert "p99 would take 558 more frames (it needs 662, got 104)" in table
     assert "peak memory unknown" in table
+
+
+def test_percentiles_of_a_report_are_those_of_the_rule():
+    clock, durations = FakeClock(), iter(np.random.default_rng(0).permutation(np.arange(1, 801)).tolist())
+    spend = {"work": lambda value: clock.spend(next(durations))(value)}
+    timings = measure([Pipeline("a", spend)], [0], min_seconds=0, min_count=800, warmup_count=0, clock_ns=clock)
+    row = report_of(timings)["runs"][0]["latency_ms"]["total"]
+    assert row["median"] == 400.5
+    for percent in (50, 90, 95, 99):
+        assert row[f"p{percent}"] == 801 - allowed_beyond(800, percent)
+    assert row["p99"] == 800  # one may lie beyond, so none is set aside
+    assert row["p95"] < 780  # of 800, 25 may
+
+
+def test_ctrl_c_keeps_what_was_measured():
+    left = [3 * 8 + 2 * 10 + 5]  # both warm up, then turns a, b, b, and a part of the next
+
+    def work(value):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    pipelines = [Pipeline(name, {"work": work}) for name in "ab"]
+    timings = measure(pipelines, [0], min_seconds=600, min_count=10**6)
+    assert [timing.count for timing in timings] == [8 + 5, 2 * 8]
+    assert all(timing.is_interrupted for timing in timings)
+    assert all(len(timing.cpu_ms) == timing.count for timing in timings)
+    report = report_of(timings, is_interrupted=True)
+    validate(report)
+    assert "interrupted: what was measured until then" in to_table(report)
+    left[0] = 25  # one of the two has nothing yet
+    with pytest.raises(KeyboardInterrupt):
+        measure(pipelines, [0], min_seconds=600, min_count=10**6)
+
+
+def test_progress_goes_up_to_all():
+    told = []
+    work = Pipeline("a", {"work": str})
+    measure([work], [0], min_seconds=0, min_count=80, progress=lambda share, text: told.append(share))
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_the_processor_time_of_a_frame_leaves_sleep_out():
+    sleeping = Pipeline("sleeping", {"work": lambda value: time.sleep(0.01)})
+    (timing,) = measure([sleeping], [0], min_seconds=0, min_count=8)
+    assert np.median(timing.latency_ms["total"]) >= 10
+    assert np.median(timing.cpu_ms) < 5
 
 
 def test_a_bundle_is_measured_in_both_precisions(bundle):
     report = bench_bundle(bundle, min_seconds=0, min_count=70)
     json.dumps(report, allow_nan=False)
-    assert report["schema"] == "shelfgap-bench/1"
+    validate(report)
+    assert (report["schema"], report["scenario"]) == ("shelfgap-bench/2", "single")
     assert [run["name"] for run in report["runs"]] == ["fp32", "int8"]
     assert report["subject"]["frame_source"] == "golden"
     assert report["subject"]["frames"] == 2
@@ -145,8 +193,9 @@ def test_a_bundle_is_measured_in_both_precisions(bundle):
     (comparison,) = report["ratios"]
     assert (comparison["name"], comparison["reference"]) == ("int8", "fp32")
     assert comparison["p50"]["total"] > 0
+    assert comparison["total"]["low"] <= comparison["total"]["value"] <= comparison["total"]["high"]
     table = to_table(report)
-    assert "int8/fp32 total p50" in table
+    assert "int8/fp32 total median" in table
     assert "harness overhead" in table
 
 

@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 from shelfgap_edge import cli
@@ -156,7 +153,7 @@ def test_bench(run, bundle, shelf):
     options = ("--min-seconds", "0", "--min-count", "12", "--threads", "1")
     code, out, err = run("bench", bundle, *options)
     assert (code, err) == (0, "")
-    assert "int8/fp32 inference p50" in out
+    assert "int8/fp32 inference median" in out
     code, out, _ = run("bench", bundle, *options, "--json", "--frames", shelf)
     assert code == 0
     report = json.loads(out)
@@ -219,23 +216,6 @@ def test_a_reader_that_goes_away_is_no_traceback(bundle, shelf):
     process.stderr.close()
     assert process.wait(timeout=60) == 141
     assert errors == b""
-
-
-def test_ctrl_c_is_clean(bundle):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shelfgap_edge.cli", "bench", bundle, "--min-seconds", "600"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while "onnxruntime" not in Path(f"/proc/{process.pid}/maps").read_text():  # Python itself is up by then
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "shelfgap-edge: error: interrupted\n")
 
 
 def test_a_file_name_that_is_no_text_is_printed_somehow(bundle, shelf, tmp_path):

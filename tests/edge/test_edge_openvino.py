@@ -124,7 +124,7 @@ def test_both_runtimes_are_measured_in_turns(bundle, capsys):
     options = ["--min-seconds", "0", "--min-count", "12", "--runtime", "onnxruntime", "openvino"]
     assert cli.main(["bench", str(bundle), *options]) == 0
     out = capsys.readouterr().out
-    assert "int8 openvino/int8 onnxruntime inference p50: " in out
+    assert "int8 openvino/int8 onnxruntime inference median: " in out
     assert "--precision auto takes " in out
 
 

@@ -15,11 +15,16 @@ from shelfgap_export.gate.entrant import load_entrant
 from shelfgap_export.gate.latency import LatencyError
 from shelfgap_export.onnx_export import export_core, with_float_front_end
 from shelfgap_flows import cli_stages, measure, stages
-from shelfgap_flows.gate import candidate_of, champion_of, gate_stage, keep_champion, pairs_stage
+from shelfgap_flows.entrants import candidate_of, champion_of, keep_champion
+from shelfgap_flows.gate import gate_stage, pairs_stage
 from shelfgap_flows.params import workspace_params
+from shelfgap_flows.settings import Settings, registry_for
 from shelfgap_flows.stage_files import CORE_FILE, StageError
 from shelfgap_flows.workspace import Workspace
 from small_network import MODEL
+
+# MLflow declares its tables in a way that SQLAlchemy 2.1 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +103,14 @@ def superseded(exported, quantized):
     """The workspace with a released bundle and, as its candidate, the same models at another operating point."""
     released(exported, 0.5)
     identity = candidate_of(exported).identity
-    keep_champion(exported)
+    registry = registry_for(exported, Settings(mlflow_tracking_uri=None))
+    keep_champion(exported, registry)
     assert champion_of(exported) is None  # the candidate is what was released
     evaluation = exported.reports / "evaluation.json"
     report = json.loads(evaluation.read_text())
     report["score_thresholds"]["gap"] += 0.01
     evaluation.write_text(json.dumps(report))
-    keep_champion(exported)
+    keep_champion(exported, registry)
     return exported, identity
 
 

@@ -17,7 +17,7 @@ from shelfgap_edge.contract import FORMAT_VERSION, MANIFEST_FILE, MODEL_FILES, S
 from shelfgap_flows import measure, stages
 from shelfgap_flows import rebuild as rebuilding
 from shelfgap_flows.cli_bundle import rebuild as command
-from shelfgap_flows.gate import candidate_of
+from shelfgap_flows.entrants import candidate_of
 from shelfgap_flows.hashes import file_hash
 from shelfgap_flows.provenance import LIBRARIES, commit_of
 from shelfgap_flows.rebuild import RebuildError, rebuild

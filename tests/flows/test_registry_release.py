@@ -40,3 +40,12 @@ def test_a_release_is_registered_once_told_once_and_promoted_on_its_gate(tmp_pat
     assert (entry["version"], entry["approved_by"], entry["gate"]["created_at"]) == (1, "anna", gate["created_at"])
     assert shelfgap("release", *here)[1]["registry_version"] == 1
     assert [v["role"] for v in shelfgap("registry", "list", *here)[1]["versions"]] == ["champion"]
+
+    # another candidate is judged against the champion, and so may follow it
+    other = patches_params(tmp_path / "other.yaml", tmp_path / "data", epochs=4, bundle={"name": "shelf"})
+    code, next_one, err = shelfgap("release", *here, "--params", other)
+    assert (code, next_one["registry_version"]) == (0, 2), err[-4000:]
+    compared = json.loads((Path(next_one["bundle"]) / "gate.json").read_text())["champion"]
+    assert (compared["identity"], compared["origin"]) == (version["identity"], "champion of the registry, version 1")
+    assert "champion of the registry, version 1" in (tmp_path / "ws" / "reports" / "gate.md").read_text()
+    assert shelfgap("registry", "promote", "--approve", *here)[1]["version"] == 2

@@ -65,7 +65,7 @@ def test_without_a_champion_one_is_trained_from_scratch(first):
     assert "from scratch only: there is no champion yet" in err
     assert list(result["comparison"]["ap50"]) == ["from-scratch"]
     assert result["release"]["bundle"] == str(workspace / "release" / "bundle")
-    assert result["source"] == str(workspace / "data" / "versions" / "v0001")
+    assert result["source"] == "data/versions/v0001"
 
 
 def test_on_the_data_of_the_champion_nothing_is_done(first):
@@ -113,7 +113,7 @@ def test_what_was_shipped_is_what_params_yaml_says_and_a_release_changes_nothing
     gate = json.loads((workspace / "release" / "bundle" / "gate.json").read_text())
     assert (gate["candidate"]["version"], gate["champion"]["version"]) == (shipped["version"], champion["version"])
     params = load_params(workspace / "params.yaml")
-    assert params.dataset.source == str(workspace / "data" / "versions" / "v0002")
+    assert params.dataset.source == "data/versions/v0002"
     if result["chosen"] == "from-champion":
         assert params.train.initial_weights == f"models/champions/{champion['hashes']['detector'][:16]}.pt"
     else:

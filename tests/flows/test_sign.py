@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from canary import check_a_bad_canary
 from patches_workspace import patches_params, shelfgap
 from shelfgap_edge.bundle import compute_sums, read_bundle
 from shelfgap_edge.contract import FORMAT_VERSION, Manifest
@@ -175,7 +176,7 @@ def test_keygen_and_sign_as_commands(run, workspace, monkeypatch):
 
 @pytest.mark.slow
 def test_a_release_with_a_key_ships_a_signed_bundle(tmp_path, pair, monkeypatch):
-    """The whole flow; a second one writes nothing; the OpenSSF command agrees."""
+    """The whole flow; a second one writes nothing; the OpenSSF command agrees; devices take it, and nothing worse."""
     dark_patches(tmp_path / "data")
     params = patches_params(tmp_path / "params.yaml", tmp_path / "data")
     monkeypatch.setenv("SHELFGAP_SIGNING_KEY", str(pair.private_key))
@@ -191,3 +192,4 @@ def test_a_release_with_a_key_ships_a_signed_bundle(tmp_path, pair, monkeypatch)
     code, again, err = shelfgap("release", "--workspace", tmp_path / "ws")
     assert (code, again) == (0, result), err[-4000:]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    check_a_bad_canary(bundle, pair, tmp_path)

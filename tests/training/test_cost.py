@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import shelfgap_training.cost
 import shelfgap_training.train
-from shelfgap_training.cost import EnergyMeter, TrainingCost
+from shelfgap_training.cost import TrainingCost
 from shelfgap_training.train import TrainingInterruptedError, train
 from small_network import MODEL, TRAIN, dark_patches
 
@@ -15,50 +14,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*Checkpoint directory.*",
     "ignore:.*multi-threaded, use of fork.*:DeprecationWarning",
 )
-
-
-@pytest.fixture
-def powercap(tmp_path):
-    """Two packages, and zones that are part of one or hold both."""
-
-    def zone(folder, name, energy):
-        path = tmp_path / folder
-        path.mkdir()
-        for file, text in (("name", name), ("energy_uj", energy), ("max_energy_range_uj", 1_000_000_000)):
-            (path / file).write_text(f"{text}\n")
-
-    zone("intel-rapl:0", "package-0", 1_000_000)
-    zone("intel-rapl:1", "package-1", 999_000_000)
-    zone("intel-rapl:0:0", "core", 5)
-    zone("intel-rapl:2", "psys", 5)
-    zone("intel-rapl-mmio:0", "package-0", 5)  # the same package again
-    return tmp_path
-
-
-def counts(powercap, folder, energy):
-    (powercap / folder / "energy_uj").write_text(f"{energy}\n")
-
-
-def test_packages_are_added_up_and_a_counter_may_wrap(powercap):
-    meter = EnergyMeter(powercap)
-    assert meter.joules() == 0
-    counts(powercap, "intel-rapl:0", 4_000_000)
-    counts(powercap, "intel-rapl:1", 1_000_000)  # past 1 000 000 000
-    for other in ("intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"):
-        counts(powercap, other, 900)
-    assert meter.joules() == pytest.approx(3 + 2)
-    assert meter.joules() == 0
-
-
-@pytest.mark.parametrize("damage", ["no folder", "one package unreadable", "gone later"])
-def test_what_is_not_metered_whole_has_no_figure(powercap, damage):
-    counter = powercap / "intel-rapl:1" / "energy_uj"
-    if damage == "one package unreadable":
-        counter.write_text("")
-    meter = EnergyMeter(powercap / "none" if damage == "no folder" else powercap)
-    if damage == "gone later":
-        counter.unlink()
-    assert meter.joules() is None
 
 
 class _Steps:

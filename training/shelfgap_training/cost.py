@@ -4,44 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-
-POWERCAP = Path("/sys/class/powercap")
-
-
-class EnergyMeter:
-    """Adds up the energy counters of the processor packages (RAPL); they measure the machine, not one process.
-
-    Source: https://docs.kernel.org/power/powercap/powercap.html
-    """
-
-    def __init__(self, root: Path = POWERCAP) -> None:
-        self._counters: dict[Path, tuple[int, int]] = {}  # zone -> where it wraps, last value; in microjoules
-        for zone in sorted(root.glob("intel-rapl:*")):  # AMD's are called so too
-            try:
-                if (zone / "name").read_text().startswith("package"):  # others are parts of packages, or hold them
-                    self._counters[zone] = (int((zone / "max_energy_range_uj").read_text()), _energy_uj(zone))
-            except (OSError, ValueError):  # most systems let only root read them: a part would mislead
-                self._counters = {}
-                return
-
-    def joules(self) -> float | None:
-        """Return what was used since the last call or the start; None where nothing is metered.
-
-        A counter wraps in minutes to hours: ask more often than that.
-        """
-        used_uj = 0
-        try:
-            for zone, (wraps_at, before) in self._counters.items():
-                now = _energy_uj(zone)
-                used_uj += now - before if now >= before else wraps_at - before + now
-                self._counters[zone] = (wraps_at, now)
-        except (OSError, ValueError):
-            self._counters = {}
-        return used_uj / 1e6 if self._counters else None
+from shelfgap_edge.bench.energy import EnergyMeter
 
 
 class TrainingCost(pl.Callback):
@@ -90,7 +56,3 @@ class TrainingCost(pl.Callback):
         self.seconds += now - self._since
         self._since = now
         self.joules = None if used is None or self.joules is None else self.joules + used
-
-
-def _energy_uj(zone: Path) -> int:
-    return int((zone / "energy_uj").read_text())

@@ -15,10 +15,11 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.schema import Dataset
+from shelfgap_edge.bench.energy import EnergyMeter
 from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_training.checkpoint import TrainedDetector
-from shelfgap_training.cost import EnergyMeter, TrainingCost
+from shelfgap_training.cost import TrainingCost
 from shelfgap_training.distillation import require_teacher
 from shelfgap_training.model import GapDetector
 from shelfgap_training.module import DetectorModule

@@ -20,6 +20,7 @@ class Entrant:
     manifest: Manifest
     files: Files
     where: str  # its name in messages
+    origin: str | None = None  # why just this one, for reports
 
     @cached_property
     def identity(self) -> str:
@@ -61,12 +62,13 @@ class Entrant:
 
     def to_dict(self) -> dict[str, str]:
         """Return how reports name it."""
-        return {
+        named = {
             "name": self.manifest.name,
             "version": self.manifest.version,
             "identity": self.identity,
             "precision": self.precision,
         }
+        return named if self.origin is None else {**named, "origin": self.origin}
 
 
 def load_entrant(bundle: Path) -> Entrant:

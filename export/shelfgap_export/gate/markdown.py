@@ -22,7 +22,8 @@ def headline(gate: Gate) -> str:
     against = "nothing: there was no champion"
     if gate.champion is not None:
         theirs = gate.champion.entrant
-        against = f"{theirs.manifest.name} {theirs.manifest.version} ({theirs.precision})"
+        told = theirs.precision if theirs.origin is None else f"{theirs.precision}; {theirs.origin}"
+        against = f"{theirs.manifest.name} {theirs.manifest.version} ({told})"
     return (
         f"{ours.manifest.name} {ours.manifest.version} ({ours.precision}) against {against}, on "
         f"{evaluation['images']} pictures in {evaluation['groups']} groups of {gate.dataset.name}"

@@ -1,7 +1,8 @@
-"""The `shelfgap-edge` command: predict, bench, verify and pull on a device.
+"""The `shelfgap-edge` command: predict, bench, verify, pull and serve on a device.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 a failure of the input
-or the bundle, 2 wrong usage, 3 an update that failed its self-test here, 130 interrupted.
+or the bundle or a comparison that fails, 2 wrong usage, 3 an update that failed its self-test here or a comparison
+that decides nothing, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,22 +10,21 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from shelfgap_edge.cli_bench import add_bench_arguments, bench_command
 from shelfgap_edge.cli_pull import add_pull_arguments, pull_command
+from shelfgap_edge.cli_serve import add_serve_arguments, add_token_arguments, serve_command, token_command
 from shelfgap_edge.contract import AUTO, PRECISIONS, RUNTIMES
-from shelfgap_edge.errors import FrameError, ShelfgapError
+from shelfgap_edge.errors import ShelfgapError
 
 if TYPE_CHECKING:
     from shelfgap_edge.trust import TrustedKeys
     from shelfgap_edge.verify import VerifyReport
-
-_N = TypeVar("_N", int, float)
 
 # The commands import what they need themselves, so that --help and usage errors do not wait for onnxruntime.
 
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print what is found in each image; a bad image is reported and the others are done."""
+    from shelfgap_edge.frame_files import read_frame
     from shelfgap_edge.runtime import Detector
 
     detector = Detector.load(
@@ -66,7 +67,7 @@ def predict(arguments: argparse.Namespace) -> int:
         entry: dict[str, Any] = {"image": str(image)}
         entries.append(entry)
         try:
-            candidates = detector.infer(detector.preprocess(detector.decode(_read_image(image))))
+            candidates = detector.infer(detector.preprocess(detector.decode(read_frame(image))))
         except ShelfgapError as error:
             entry["error"] = str(error)
             _complain(f"{image}: {error}")
@@ -89,37 +90,6 @@ def predict(arguments: argparse.Namespace) -> int:
             }
         )
     return 1 if any("error" in entry for entry in entries) else 0
-
-
-def bench(arguments: argparse.Namespace) -> int:
-    """Print the latency of the bundle's models on this machine."""
-    from shelfgap_edge.bench.detectors import bench_bundle
-    from shelfgap_edge.bench.report import to_table
-
-    frames: list[bytes] | None = None
-    if arguments.frames:
-        frames = []
-        for path in arguments.frames:
-            try:
-                frames.append(_read_image(path))
-            except FrameError as error:
-                raise FrameError(f"{path}: {error}") from None
-    report = bench_bundle(
-        arguments.bundle,
-        frames,
-        min_seconds=arguments.min_seconds,
-        min_count=arguments.min_count,
-        threads=arguments.threads,
-        runtimes=arguments.runtime,
-        keys=_keys(arguments),
-    )
-    if arguments.json:
-        _print_json(report)
-    else:
-        print(to_table(report))
-        for runtime, precision in report["auto_precision"].items():
-            print(f"--precision auto takes {precision} in {runtime}")
-    return 0
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -186,11 +156,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--keys", type=Path, metavar="FILE", help="trusted keys, one of which must have signed it: PEM, or JSON"
         )
-        several = {"nargs": "+", "default": RUNTIMES[:1]} if name == "bench" else {"default": RUNTIMES[0]}
-        sub.add_argument(
-            "--runtime", choices=RUNTIMES, help=f"what runs the models (default: {RUNTIMES[0]})", **several
-        )
         return sub
+
+    def add_runtime(sub: _Parser) -> None:
+        about = f"what runs the models (default: {RUNTIMES[0]})"
+        sub.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=about)
 
     sub = add(
         "predict",
@@ -210,70 +180,73 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         help="lowest score, 0 to 1 (default: the bundle's, by class)",
     )
+    add_runtime(sub)
     sub = add(
         "bench",
-        bench,
-        "Measure the latency of a bundle's models on this machine.",
+        bench_command,
+        "Measure a bundle on this machine: latency, throughput, a fleet of cameras, start, memory; and compare. "
+        "Exit codes of a comparison: 0 pass, 1 fail, 3 inconclusive.",
         "shelfgap-edge bench bundle.tar --min-seconds 30 --runtime onnxruntime openvino",
     )
-    sub.add_argument("--frames", type=Path, nargs="+", metavar="IMAGE", help="JPEG files (default: golden frames)")
-    sub.add_argument(
-        "--min-seconds", type=_seconds, default=10.0, metavar="S", help="measure each at least so long (10)"
-    )
-    sub.add_argument("--min-count", type=_count, default=200, metavar="N", help="measure each at least so often (200)")
-    sub.add_argument("--threads", type=_count, default=1, metavar="T", help="threads in an operator (1)")
-    add(
+    add_bench_arguments(sub)
+    sub = add(
         "verify",
         verify,
         "Check that a bundle is intact and gives here what it gave when built.",
         "shelfgap-edge verify bundle.tar --keys release.pub",
     )
-    about = "Keep this device at the release that its ring is offered."
-    sub = commands.add_parser(
+    add_runtime(sub)
+
+    def add_other(
+        name: str,
+        command: Callable[[argparse.Namespace], int],
+        arguments: Callable[[argparse.ArgumentParser], None],
+        about: str,
+        example: str,
+    ) -> None:
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(command=command)
+        arguments(sub)
+
+    add_other(
         "pull",
-        help=about,
-        description=about,
-        epilog="example:\n  shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        pull_command,
+        add_pull_arguments,
+        "Keep this device at the release that its ring is offered.",
+        "shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
     )
-    sub.set_defaults(command=pull_command)
-    add_pull_arguments(sub)
+    add_other(
+        "serve",
+        serve_command,
+        add_serve_arguments,
+        "Take frames from cameras, judge them, send alerts.",
+        "shelfgap-edge serve --config /etc/shelfgap/edge.toml",
+    )
+    add_other(
+        "token",
+        token_command,
+        add_token_arguments,
+        "Make a token for a camera, and the hash of it for edge.toml.",
+        "shelfgap-edge token lyon-3-17",
+    )
     return parser
 
 
 def _fraction(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of seconds, 0 or more")
-
-
-def _count(text: str) -> int:
-    return _number(text, int, lambda value: value >= 1, "a whole number, 1 or more")
-
-
-def _number(text: str, kind: Callable[[str], _N], accepted: Callable[[_N], bool], expected: str) -> _N:
     try:
-        value = kind(text)
+        value = float(text)
     except ValueError:
-        value = None
-    if value is None or not accepted(value):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
-
-
-def _read_image(path: Path) -> bytes:
-    from shelfgap_edge.image import MAX_BODY_BYTES
-
-    if path.is_dir():
-        raise FrameError("is a folder, expected a JPEG file")
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BODY_BYTES + 1)  # one more, so that the limit is seen to be passed
-    except OSError as error:
-        raise FrameError(f"cannot be read ({error.strerror})") from None
 
 
 def _print_detections(image: Path, detections: list[dict[str, Any]]) -> None:

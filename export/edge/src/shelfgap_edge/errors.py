@@ -6,7 +6,9 @@ ShelfgapError                 a domain failure; its text is one line that a user
 │   └── SignatureError        its signature, or the keys to check it with, cannot be trusted
 ├── PullError                 an update that cannot be taken; what is installed runs on
 │   └── TransferError         a transfer that broke off and may succeed when tried again
+├── OutboxError               the file in which alerts wait cannot be used
 ├── MissingRuntimeError       a runtime that was asked for and is not installed
+├── BenchError                a measurement that could not be taken, or not be compared
 ├── DatasetError              (platform) a dataset that cannot be used
 └── ...                       each platform package adds its own below ShelfgapError
 """
@@ -17,7 +19,17 @@ class ShelfgapError(Exception):
 
 
 class FrameError(ShelfgapError):
-    """A frame cannot be decoded, or has no usable pixels."""
+    """A frame cannot be decoded, or has no usable pixels.
+
+    Args:
+        text: the message.
+        reason: one word for counting: empty, not-jpeg, truncated, cmyk, too-large, too-many-pixels, too-many-scans or
+            undecodable.
+    """
+
+    def __init__(self, text: str, reason: str = "undecodable") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class BundleError(ShelfgapError):
@@ -38,3 +50,7 @@ class PullError(ShelfgapError):
 
 class TransferError(PullError):
     """A transfer broke off; the same may succeed when tried again."""
+
+
+class BenchError(ShelfgapError):
+    """A measurement could not be taken, or cannot be compared with another."""

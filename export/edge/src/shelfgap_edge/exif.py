@@ -12,7 +12,7 @@ _SHORT = 3
 _MAX_TAGS = 1024
 
 
-def orientation(jpeg: bytes) -> int:
+def orientation(jpeg: bytes | bytearray) -> int:
     """Return the EXIF orientation of a JPEG, 1 to 8; 1 where the tag is absent, damaged or out of range.
 
     Source: JEITA CP-3451 (Exif 2.32), section 4.6.4, tag 0x0112; TIFF 6.0 for the directory.
@@ -74,8 +74,11 @@ def upright_box(
     return x1, y1, x2, y2
 
 
-def _exif_segment(jpeg: bytes) -> bytes:
-    """Return the TIFF structure inside the Exif segment, empty when there is none before the first scan."""
+def _exif_segment(jpeg: bytes | bytearray) -> memoryview:
+    """Return the TIFF structure inside the Exif segment, empty when there is none before the first scan.
+
+    It is a view: a copy of a part of the picture would outlive its buffer.
+    """
     at = 2
     while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
         marker = jpeg[at + 1]
@@ -87,18 +90,18 @@ def _exif_segment(jpeg: bytes) -> bytes:
         length = int.from_bytes(jpeg[at + 2 : at + 4], "big")
         if length < 2:
             break
-        body = jpeg[at + 4 : at + 2 + length]
-        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            return body[6:]
+        if marker == 0xE1 and jpeg[at + 4 : at + 10] == b"Exif\0\0":
+            return memoryview(jpeg)[at + 10 : at + 2 + length]
         at += 2 + length
-    return b""
+    return memoryview(b"")
 
 
-def _tag_from_tiff(tiff: bytes) -> int:
+def _tag_from_tiff(tiff: memoryview) -> int:
     """Return the orientation in the first directory of a TIFF structure, 0 when it is not there."""
-    if tiff[:2] == b"II":
+    mark = bytes(tiff[:2])
+    if mark == b"II":
         order = "<"
-    elif tiff[:2] == b"MM":
+    elif mark == b"MM":
         order = ">"
     else:
         return 0

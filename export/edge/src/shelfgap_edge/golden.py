@@ -153,6 +153,15 @@ def parse_golden(files: Files, where: str) -> tuple[GoldenFrame, ...]:
     return tuple(frames)
 
 
+def golden_pictures(files: Files, where: str) -> list[bytes]:
+    """Return the JPEG bytes of a bundle's golden frames, each once.
+
+    Raises:
+        BundleError: see `parse_golden`.
+    """
+    return [files[name] for name in dict.fromkeys(golden.file for golden in parse_golden(files, where))]
+
+
 def replay(golden: GoldenFrame, jpeg: bytes, detector: Detector) -> GoldenResult:
     """Run a detector on a golden frame and compare.
 

@@ -39,8 +39,36 @@ class DecodedFrame:
     covered_xyxy: tuple[float, float, float, float]
 
 
+def read_jpeg_size(
+    data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS, max_body_bytes: int = MAX_BODY_BYTES
+) -> tuple[int, int]:
+    """Return (height, width) of a JPEG as stored, by its header; nothing is decoded.
+
+    Args:
+        data: the whole file.
+        max_pixels: refuse frames of more pixels.
+        max_body_bytes: refuse longer files.
+
+    Raises:
+        FrameError: not a JPEG, its header truncated, CMYK, too many pixels, scans or bytes.
+    """
+    if len(data) > max_body_bytes:
+        raise FrameError(f"the JPEG has {len(data)} bytes, at most {max_body_bytes} are accepted", "too-large")
+    height, width = _read_header(data)
+    if height * width > max_pixels:
+        raise FrameError(
+            f"the JPEG has {width}x{height} pixels, at most {max_pixels / 1e6:g} megapixels are accepted",
+            "too-many-pixels",
+        )
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise FrameError(
+            f"the JPEG has more than {_MAX_SCANS} scans; save it again as a baseline JPEG", "too-many-scans"
+        )
+    return height, width
+
+
 def decode_jpeg(
-    data: bytes,
+    data: bytes | bytearray,
     min_size: tuple[int, int] | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
@@ -61,13 +89,7 @@ def decode_jpeg(
     Raises:
         FrameError: not a JPEG, truncated, CMYK, not 8 bits a channel, too many pixels or bytes.
     """
-    if len(data) > max_body_bytes:
-        raise FrameError(f"the JPEG has {len(data)} bytes, at most {max_body_bytes} are accepted")
-    height, width = _read_header(data)
-    if height * width > max_pixels:
-        raise FrameError(f"the JPEG has {width}x{height} pixels, at most {max_pixels / 1e6:g} megapixels are accepted")
-    if data.count(b"\xff\xda") > _MAX_SCANS:
-        raise FrameError(f"the JPEG has more than {_MAX_SCANS} scans; save it again as a baseline JPEG")
+    height, width = read_jpeg_size(data, max_pixels=max_pixels, max_body_bytes=max_body_bytes)
     turn = exif.orientation(data)
     divisor = 1
     if min_size is not None:
@@ -78,7 +100,7 @@ def decode_jpeg(
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=reduced[0], min_width=reduced[1])
     except ValueError as error:
-        raise FrameError(_decode_problem(error)) from None
+        raise _decode_problem(error) from None
     if pixels.shape[:2] != reduced:  # a frame of a few pixels: two scales give the same size
         divisor = 1
         pixels = simplejpeg.decode_jpeg(data, "RGB")
@@ -174,26 +196,26 @@ def _box_average(pixels: NDArray[np.uint8], factor_y: int, factor_x: int) -> NDA
     return total.astype(np.uint8)
 
 
-def _read_header(data: bytes) -> tuple[int, int]:
+def _read_header(data: bytes | bytearray) -> tuple[int, int]:
     if not data:
-        raise FrameError("the file is empty, expected a JPEG")
+        raise FrameError("the file is empty, expected a JPEG", "empty")
     if not data.startswith(b"\xff\xd8\xff"):
-        raise FrameError(f"not a JPEG: starts with {data[:4].hex(' ')}, expected ff d8 ff")
+        raise FrameError(f"not a JPEG: starts with {data[:4].hex(' ')}, expected ff d8 ff", "not-jpeg")
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         if b"\xff\xd9" not in data:  # no end of image: cut within the header
-            raise FrameError("the JPEG cannot be decoded: truncated within its header") from None
-        raise FrameError(_decode_problem(error)) from None
+            raise FrameError("the JPEG cannot be decoded: truncated within its header", "truncated") from None
+        raise _decode_problem(error) from None
     if colorspace in ("CMYK", "YCCK"):
-        raise FrameError(f"the JPEG is {colorspace}, expected RGB or grey; convert it first")
+        raise FrameError(f"the JPEG is {colorspace}, expected RGB or grey; convert it first", "cmyk")
     return height, width
 
 
-def _decode_problem(error: ValueError) -> str:
+def _decode_problem(error: ValueError) -> FrameError:
     text = str(error)
     if "Premature end" in text:
-        return "the JPEG is truncated: its data end before the picture does"
+        return FrameError("the JPEG is truncated: its data end before the picture does", "truncated")
     if "Could not determine subsampling" in text:  # what libjpeg-turbo says of any header it cannot follow
-        return "the JPEG's header is truncated or damaged"
-    return f"the JPEG cannot be decoded: {' '.join(text.split())}"
+        return FrameError("the JPEG's header is truncated or damaged")
+    return FrameError(f"the JPEG cannot be decoded: {' '.join(text.split())}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+# Its Linux builds collect events in ~/.cache and send them to Microsoft; this is read when the library is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
 
 from shelfgap_edge.contract import INPUT_NAME, WHOLE_FRAMES_KEY
 from shelfgap_edge.errors import BundleError

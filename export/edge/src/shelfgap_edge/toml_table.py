@@ -63,6 +63,10 @@ class Table:
             raise self.wrong(key, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
+    def text_or_number(self, key: str, default: Any = _REQUIRED) -> Any:
+        """Return a string or a number, or the default; what it may be is the caller's to check."""
+        return self._take(key, (str, int, float), "a string or a number", default)
+
     def choice(self, key: str, choices: tuple[str, ...], default: Any = _REQUIRED) -> Any:
         """Return one of some words, or the default."""
         value = self._take(key, str, " or ".join(choices), default)

@@ -41,8 +41,16 @@ def device_facts() -> dict[str, Any]:
 
 def peak_memory_mb() -> float | None:
     """Return the largest resident size of this process so far, in MiB; None where it cannot be read."""
-    status = _cpuinfo(_read("/proc/self/status") or "")
-    return _kilobytes_to_mb(status.get("VmHWM"))
+    return _own_memory_mb("VmHWM")
+
+
+def resident_memory_mb() -> float | None:
+    """Return the resident size of this process now, in MiB; None where it cannot be read."""
+    return _own_memory_mb("VmRSS")
+
+
+def _own_memory_mb(key: str) -> float | None:
+    return _kilobytes_to_mb(_cpuinfo(_read("/proc/self/status") or "").get(key))
 
 
 def _read(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The report of a benchmark: a JSON-ready dict of a versioned schema, and a table for people."""
+"""The report of a benchmark: a JSON-ready dict of a versioned schema, `report.schema.json`."""
 
 from __future__ import annotations
 
@@ -10,124 +10,170 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfgap_edge.bench.harness import TOTAL, Timing, ratio
-from shelfgap_edge.bench.percentile import min_samples, percentile
+from shelfgap_edge.bench.interval import paired_ratio
+from shelfgap_edge.bench.judged import ELAPSED, Judged, judged_frames
+from shelfgap_edge.bench.percentile import min_samples, tail_estimate
 
-SCHEMA = "shelfgap-bench/1"
+SCHEMA = "shelfgap-bench/2"
 PERCENTS = (50, 90, 95, 99)
 
 
 def to_report(
-    timings: Sequence[Timing],
+    runs: Sequence[Mapping[str, Any]],
     *,
+    scenario: str,
     subject: Mapping[str, Any],
     settings: Mapping[str, Any],
     device: Mapping[str, Any],
-    overhead_us: float,
-    peak_memory_mb: float | None,
-    ratio_stages: Sequence[str] = (TOTAL,),
-    comparisons: Sequence[tuple[int, int]] | None = None,
+    overhead_us: float | None = None,
+    peak_memory_mb: float | None = None,
+    ratios: Sequence[Mapping[str, Any]] = (),
+    energy_absence: str | None = None,
+    is_interrupted: bool = False,
 ) -> dict[str, Any]:
     """Return the report as a JSON-ready dict.
 
     Args:
-        timings: one a pipeline, their rounds interleaved.
+        runs: see `timing_run` and `to_run`.
+        scenario: what was done.
         subject: what was measured (name, version, frames).
         settings: how (minimums, threads).
         device: see `device.device_facts`.
-        overhead_us: see `harness.overhead_us`.
-        peak_memory_mb: of the process, all pipelines together.
-        ratio_stages: stages to compare.
-        comparisons: index of a timing and of its reference; None compares each after the first with the first.
-
-    Returns:
-        Keys `schema`, `created_at`, `subject`, `settings`, `device`, `harness_overhead_us`, `peak_memory_mb`,
-        `runs` (`name`, `count`, `duration_s`, `warmup_count`, `frames_per_s`, `latency_ms` by stage, and
-        `withheld`: why a percentile is null) and `ratios` (`name`, `reference`, `p50` by stage).
+        overhead_us: what the harness adds to a frame, measured with a null model; None where it has no part in it.
+        peak_memory_mb: of the process, all runs together; None where it cannot be read.
+        ratios: see `ratios_of`.
+        energy_absence: why no run has an energy; None where they have, or none was to be measured.
+        is_interrupted: Ctrl-C ended it before it was done.
     """
-    if comparisons is None:
-        comparisons = [(index, 0) for index in range(1, len(timings))]
     return {
         "schema": SCHEMA,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scenario": scenario,
+        "interrupted": is_interrupted,
         "subject": dict(subject),
         "settings": dict(settings),
         "device": dict(device),
-        "harness_overhead_us": round(overhead_us, 3),
+        "harness_overhead_us": None if overhead_us is None else round(overhead_us, 3),
         "peak_memory_mb": peak_memory_mb,
-        "runs": [_run(timing) for timing in timings],
-        "ratios": [
+        "energy_absence": energy_absence,
+        "runs": [dict(run) for run in runs],
+        "ratios": [dict(entry) for entry in ratios],
+    }
+
+
+def to_run(
+    name: str,
+    *,
+    count: int,
+    duration_s: float,
+    warmup_count: int,
+    latency_ms: Mapping[str, NDArray[np.float64]],
+    judged: Judged | None,
+    cpu_ms: NDArray[np.float64] | None = None,
+    joules: float | None = None,
+    unit: str = "frames",
+    **more: Any,
+) -> dict[str, Any]:
+    """Return one run of a report.
+
+    Args:
+        name: of the run within its report.
+        count: frames, or starts.
+        duration_s: time that they took.
+        warmup_count: frames before, not counted.
+        latency_ms: float64 (count,) by stage.
+        judged: what another report is compared by.
+        cpu_ms: float64 (count,), time that the process had a processor.
+        joules: of the whole machine; None where it is not metered.
+        unit: what is counted.
+        more: what only this scenario has.
+    """
+    return {
+        "name": name,
+        "count": count,
+        "duration_s": round(duration_s, 3),
+        "warmup_count": warmup_count,
+        "frames_per_s": round(count / duration_s, 3) if duration_s else None,
+        "latency_ms": {stage: _summary(values) for stage, values in latency_ms.items()},
+        "cpu_ms": None if cpu_ms is None else _summary(cpu_ms),
+        "withheld": _withheld(count, unit) if latency_ms else {},
+        "energy": None if joules is None else _energy(joules, count, duration_s),
+        "judged": None if judged is None else judged.to_dict(),
+        **more,
+    }
+
+
+def timing_run(timing: Timing, threads: int, **more: Any) -> dict[str, Any]:
+    """Return the run of a `Timing`, judged by its frames (see `judged_frames`)."""
+    return to_run(
+        timing.name,
+        count=timing.count,
+        duration_s=timing.duration_s,
+        warmup_count=timing.warmup_count,
+        latency_ms=timing.latency_ms,
+        judged=judged_frames(timing.latency_ms[TOTAL], timing.cpu_ms, threads),
+        cpu_ms=timing.cpu_ms,
+        joules=timing.joules,
+        **more,
+    )
+
+
+def ratios_of(
+    timings: Sequence[Timing],
+    *,
+    stages: Sequence[str] = (TOTAL,),
+    comparisons: Sequence[tuple[int, int]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return ratios of runs whose rounds were interleaved.
+
+    Args:
+        timings: what was measured.
+        stages: whose medians to compare.
+        comparisons: index of a timing and of its reference; None compares each after the first with the first.
+
+    Returns:
+        `name`, `reference`, `p50` (ratio of the medians by stage) and `total` (ratio of the time that passed for whole
+        frames, block by block, with its interval).
+    """
+    if comparisons is None:
+        comparisons = [(index, 0) for index in range(1, len(timings))]
+    entries = []
+    for ours, theirs in comparisons:
+        blocks = [
+            judged_frames(timings[index].latency_ms[TOTAL], timings[index].cpu_ms, 1).values[ELAPSED]
+            for index in (ours, theirs)
+        ]
+        interval = paired_ratio(*blocks) if len(blocks[0]) == len(blocks[1]) else None
+        entries.append(
             {
                 "name": timings[ours].name,
-                "reference": timings[reference].name,
-                "p50": {stage: _rounded(ratio(timings[ours], timings[reference], stage)) for stage in ratio_stages},
+                "reference": timings[theirs].name,
+                "p50": {stage: _rounded(ratio(timings[ours], timings[theirs], stage)) for stage in stages},
+                "total": None if interval is None else interval.to_dict(),
             }
-            for ours, reference in comparisons
-        ],
-    }
-
-
-def to_table(report: Mapping[str, Any]) -> str:
-    """Return a report as plain text."""
-    device, subject = report["device"], report["subject"]
-    wide = 2 + max(6, *(len(run["name"]) for run in report["runs"]))
-    lines = [
-        " ".join(f"{key}={value}" for key, value in subject.items()),
-        f"{device['cpu_model']} ({' '.join(device['cpu_flags']) or 'no known flags'}), "
-        f"{device['cores']} cores, load {device['load_average_1min']}, "
-        + ", ".join(f"{name} {version}" for name, version in device["packages"].items() if version is not None),
-        "",
-        f"{'':{wide}}{'stage':<14}" + "".join(f"{head:>10}" for head in ("mean ms", *_PERCENT_KEYS, "max")),
-    ]
-    withheld: dict[str, str] = {}
-    for run in report["runs"]:
-        for stage, row in run["latency_ms"].items():
-            cells = (row["mean"], *(row[key] for key in _PERCENT_KEYS), row["max"])
-            texts = ("-" if cell is None else f"{cell:.3f}" for cell in cells)
-            lines.append(f"{run['name']:<{wide}}{stage:<14}" + "".join(f"{text:>10}" for text in texts))
-        lines.append(
-            f"{run['name']:<{wide}}{run['count']} frames in {run['duration_s']:.1f} s, "
-            f"{run['frames_per_s']:.1f} a second"
         )
-        withheld.update(run["withheld"])
-    for entry in report["ratios"]:
-        for stage, value in entry["p50"].items():
-            shown = "-" if value is None else f"{value:.3f}"
-            lines.append(f"{entry['name']}/{entry['reference']} {stage} p50: {shown}")
-    memory = report["peak_memory_mb"]
-    lines.append(
-        f"harness overhead {report['harness_overhead_us']:.1f} us a frame; peak memory "
-        f"{'unknown' if memory is None else f'{memory:.0f} MiB'}"
-    )
-    lines += [f"- {key}: {reason}" for key, reason in withheld.items()]
-    return "\n".join(lines)
+    return entries
 
 
-_PERCENT_KEYS = tuple(f"p{percent}" for percent in PERCENTS)
+def _energy(joules: float, count: int, duration_s: float) -> dict[str, float]:
+    return {"joules_per_frame": round(joules / count, 5), "watts": round(joules / duration_s, 3)}
 
 
-def _run(timing: Timing) -> dict[str, Any]:
+def _withheld(count: int, unit: str) -> dict[str, str]:
     return {
-        "name": timing.name,
-        "count": timing.count,
-        "duration_s": round(timing.duration_s, 3),
-        "warmup_count": timing.warmup_count,
-        "frames_per_s": round(timing.count / timing.duration_s, 3),
-        "latency_ms": {stage: _summary(values) for stage, values in timing.latency_ms.items()},
-        "withheld": {
-            f"p{percent}": f"needs {min_samples(percent)} samples, got {timing.count}"
-            for percent in PERCENTS
-            if timing.count < min_samples(percent)
-        },
+        f"p{percent}": f"{min_samples(percent) - count} more {unit} (it needs {min_samples(percent)}, got {count})"
+        for percent in PERCENTS
+        if count < min_samples(percent)
     }
 
 
-def _summary(latency_ms: NDArray[np.float64]) -> dict[str, float | None]:
-    percentiles = {f"p{percent}": _rounded(percentile(latency_ms, percent)) for percent in PERCENTS}
+def _summary(values_ms: NDArray[np.float64]) -> dict[str, float | None]:
     return {
-        "mean": _rounded(float(latency_ms.mean())),
-        "min": _rounded(float(latency_ms.min())),
-        **percentiles,
-        "max": _rounded(float(latency_ms.max())),
+        "mean": _rounded(float(values_ms.mean())),
+        "min": _rounded(float(values_ms.min())),
+        "median": _rounded(float(np.median(values_ms))),
+        **{f"p{percent}": _rounded(tail_estimate(values_ms, percent)) for percent in PERCENTS},
+        "max": _rounded(float(values_ms.max())),
     }
 
 

@@ -1,0 +1,1 @@
+"""The edge service: frames in over HTTP and from streams, verdicts and alerts out, no frame kept."""

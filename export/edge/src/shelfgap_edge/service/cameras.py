@@ -1,0 +1,131 @@
+"""The monitors of all cameras, and their way into the outbox."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.contract import Manifest
+from shelfgap_edge.monitor.availability import ObservedHour
+from shelfgap_edge.service.clock import Clock
+from shelfgap_edge.service.metrics import Metrics
+from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
+
+_SAVE_SECONDS = 10.0  # between two savings of states without an event: so much persistence a kill costs at most
+
+_log = logging.getLogger(__name__)
+
+
+class Cameras:
+    """Observes, ticks and acknowledges under one lock; an event goes into the outbox with the state of its camera.
+
+    Args:
+        outbox: where to.
+        metrics: counts events.
+        clock: wall time.
+    """
+
+    def __init__(self, outbox: Outbox, metrics: Metrics, clock: Clock) -> None:
+        self._outbox, self._metrics, self._clock = outbox, metrics, clock
+        self._lock = threading.Lock()
+        self._monitors: dict[str, Monitor] = {}
+        self._plan: Plan | None = None
+        self._changed: set[str] = set()  # cameras whose state is not in the outbox
+        self._saved_at = self._started_at = time.monotonic()
+        self._seen_at: dict[str, float] = {}
+        self._last_frame_at: dict[str, float] = {}  # when it was taken
+
+    def use(self, plan: Plan, manifest: Manifest) -> None:
+        """Take up a plan and the manifest of a bundle; cameras keep what they remember, also from before a restart."""
+        with self._lock:
+            states = {name: json.loads(text) for name, text in self._outbox.states().items()}
+            states |= {name: monitor.state() for name, monitor in self._monitors.items()}
+            monitors = dict(plan.monitors(manifest))
+            for name, monitor in monitors.items():
+                if name in states:
+                    _restore(name, monitor, states[name])
+            self._monitors, self._plan = monitors, plan
+            self._changed = set(monitors)
+            self._seen_at = {name: at for name, at in self._seen_at.items() if name in monitors}
+            self._last_frame_at = {name: at for name, at in self._last_frame_at.items() if name in monitors}
+
+    def observe(self, seen: Seen) -> list[AlertEvent]:
+        """Tell the monitor of a camera what was seen; nothing happens if the camera is not configured any more."""
+        with self._lock:
+            monitor = self._monitors.get(seen.camera_id)
+            if monitor is None or self._plan is None:
+                return []
+            self._seen_at[seen.camera_id] = time.monotonic()
+            self._last_frame_at[seen.camera_id] = seen.at
+            events = monitor.observe(self._plan.reading(monitor, seen))
+            self._changed.add(seen.camera_id)
+            self._put(events)
+            return events
+
+    def tick(self) -> None:
+        """Follow a clock that was set, let time pass for all cameras, save what is due."""
+        with self._lock:
+            step = self._clock.correct()
+            if step:
+                self._metrics.clock_steps.inc()
+                _log.warning("the clock was set", extra={"step_seconds": round(step, 3)})
+            self._put(self._of_all(lambda monitor: monitor.tick(self._clock.now())))
+            if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
+                self._save()
+
+    def acknowledge(self, alert_id: str) -> list[AlertEvent]:
+        """Take note that a person has seen an alert; empty if no camera has it open."""
+        with self._lock:
+            events = self._of_all(lambda monitor: monitor.acknowledge(alert_id, self._clock.now()))
+            self._put(events)
+            return events
+
+    def save(self) -> None:
+        """Write the states of all cameras that changed."""
+        with self._lock:
+            self._save()
+
+    def silence_seconds(self) -> dict[str, float]:
+        """Return for each camera how long ago its last verdict was, or the start."""
+        now = time.monotonic()
+        return {name: now - self._seen_at.get(name, self._started_at) for name in list(self._monitors)}
+
+    def last_frames(self) -> dict[str, float]:
+        """Return for each camera that sent something when its last frame was taken, seconds since the epoch."""
+        with self._lock:
+            return dict(self._last_frame_at)
+
+    def observed_hours(self) -> list[ObservedHour]:
+        """Return the observed hours of all zones of all cameras."""
+        with self._lock:
+            return [hour for monitor in self._monitors.values() for hour in monitor.availability()]
+
+    def _of_all(self, step: Callable[[Monitor], Iterable[AlertEvent]]) -> list[AlertEvent]:
+        return [event for monitor in self._monitors.values() for event in step(monitor)]
+
+    def _put(self, events: list[AlertEvent]) -> None:
+        if not events:
+            return
+        for event in events:
+            self._metrics.alerts.labels(event.kind, event.action).inc()
+        self._outbox.put(events, self._states({event.camera_id for event in events}))
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self._changed:
+            self._outbox.put([], self._states(self._changed))
+
+    def _states(self, names: set[str]) -> dict[str, str]:
+        self._changed = self._changed - names
+        return {name: json.dumps(self._monitors[name].state()) for name in names & self._monitors.keys()}
+
+
+def _restore(name: str, monitor: Monitor, state: object) -> None:
+    try:
+        monitor.restore(state)  # type: ignore[arg-type]
+    except Exception as error:  # of another version: better a camera that begins anew than none
+        _log.warning("the state of a camera cannot be taken up; it begins anew", extra={"camera": name}, exc_info=error)

@@ -1,0 +1,110 @@
+"""HTTP connections as cameras may hold them: slow ones and too many are closed, nonsense gets a reason in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from shelfgap_edge.overwrite import overwrite
+
+CountRefusal = Callable[[str], object]
+_READING = (h11.IDLE, h11.SEND_BODY)
+_GRACE_SECONDS = 2.0  # so that the application's own answer to a slow body comes first
+
+
+def connection_class(*, most: int, request_seconds: float, count: CountRefusal) -> type[H11Protocol]:
+    """Return a protocol class for uvicorn.
+
+    Args:
+        most: connections at once.
+        request_seconds: how long head and body of a request may take, and how long a new connection may say nothing.
+        count: called with the reason of each refusal.
+    """
+
+    class Connection(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > most:
+                count("too-many-connections")
+                transport.abort()
+                return
+            self.app_state = {**self.app_state, "client_names": _client_names(transport)}
+            self._arm()
+
+        def data_received(self, data: bytes) -> None:
+            self._arm()
+            try:
+                super().data_received(data)
+            except (h11.LocalProtocolError, UnicodeDecodeError):  # a path that is not ASCII, an answer out of turn
+                count("malformed-request")
+                self.transport.abort()
+            if self.conn.their_state not in _READING:
+                self._disarm()
+
+        def on_response_complete(self) -> None:
+            if isinstance(self.cycle.body, bytearray):  # of a request that was refused before its body was read
+                overwrite(self.cycle.body)
+            super().on_response_complete()
+
+        def shutdown(self) -> None:
+            try:
+                super().shutdown()
+            except h11.LocalProtocolError:  # it ended in an error and is being closed
+                self.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._disarm()
+            super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            count("malformed-request")
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # a request whose body is nonsense is answered here
+                self.cycle.message_event.set()
+            if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is under way already
+                self.transport.abort()
+                return
+            body = json.dumps({"error": "malformed-request", "detail": "this is not HTTP/1.1"}).encode()
+            headers = [
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            ]
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """Say nothing: whoever asks for a websocket gets an answer to the plain request."""
+
+        def _arm(self) -> None:
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(request_seconds + _GRACE_SECONDS, self._expire)
+
+        def _disarm(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _expire(self) -> None:
+            self._deadline = None
+            if not self.transport.is_closing():
+                count("too-slow")
+                self.transport.abort()
+
+    return Connection
+
+
+def _client_names(transport: asyncio.Transport) -> frozenset[str]:
+    """Return the names in the certificate that a client showed: common name and DNS names."""
+    tls = transport.get_extra_info("ssl_object")
+    certificate: dict[str, Any] = (tls.getpeercert() or {}) if tls is not None else {}
+    names = {value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"}
+    return frozenset(names | {value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"})

@@ -1,0 +1,278 @@
+"""The service as a whole: start, reload, follow the bundle, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.errors import ShelfgapError
+from shelfgap_edge.service.account import give_account
+from shelfgap_edge.service.admin import admin_app
+from shelfgap_edge.service.arrival import Arrival
+from shelfgap_edge.service.bundles import RunningBundle, is_on_trial
+from shelfgap_edge.service.cameras import Cameras
+from shelfgap_edge.service.clock import Clock
+from shelfgap_edge.service.config import EdgeConfig, is_loopback, read_config
+from shelfgap_edge.service.connection import connection_class
+from shelfgap_edge.service.couriers import Couriers
+from shelfgap_edge.service.figures import watch_figures
+from shelfgap_edge.service.http import FrameDoor
+from shelfgap_edge.service.lasting import check_lasting, make_state_folder
+from shelfgap_edge.service.listener import Listener, bind, tls_context
+from shelfgap_edge.service.mailbox import Mailbox
+from shelfgap_edge.service.metrics import Metrics
+from shelfgap_edge.service.page.routes import status_routes
+from shelfgap_edge.service.page.status import Status
+from shelfgap_edge.service.parts import Assembly
+from shelfgap_edge.service.watchdog import notify, notify_reloading, watchdog_seconds
+from shelfgap_edge.service.worker import Worker
+
+_STUCK_SECONDS = 30.0  # a frame takes no second
+_LOOK_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything that runs, from a configuration that was read.
+
+    Args:
+        config: the configuration.
+        assembly: makes the parts.
+
+    Raises:
+        ShelfgapError: something that is configured is not there or not fit to run.
+    """
+
+    def __init__(self, config: EdgeConfig, assembly: Assembly) -> None:
+        self._config, self._assembly = config, assembly
+        self._plan = assembly.plan(config)
+        self.metrics = Metrics()
+        self._clock = Clock()
+        self._started_at = self._clock.now()
+        self._bundle = RunningBundle(config.bundle, config.detector)
+        make_state_folder(config.state)
+        self._outbox = assembly.outbox(config, self._plan)
+        self._cameras = Cameras(self._outbox, self.metrics, self._clock)
+        self._mailbox = Mailbox(
+            frames=config.queue.frames,
+            megabytes=config.queue.megabytes,
+            max_wait_seconds=config.queue.max_wait_seconds,
+            on_shed=self._count_shed,
+        )
+        self._worker = Worker(
+            self._mailbox, self._cameras, self.metrics, self._bundle.detector, self._plan, config.http.max_pixels
+        )
+        self._door = FrameDoor(config, self._mailbox, self.metrics, self._clock)
+        self._couriers = Couriers(self._plan, self._outbox, self.put_frame)
+        self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
+        self._wake, self._reload_asked, self._stopping = threading.Event(), False, False
+        self._listeners: list[Listener] = []
+        watch_figures(self.metrics, self._mailbox, self._worker, self._cameras, self._outbox)
+        self._show_bundle()
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. Returns the exit code."""
+        config, stop = self._config, asyncio.Event()
+        loop = asyncio.get_running_loop()
+        protocol = connection_class(
+            most=config.http.connections,
+            request_seconds=config.http.body_seconds,
+            count=lambda reason: self.metrics.refused.labels(reason).inc(),
+        )
+        frames = Listener(
+            "frames",
+            self._door.app(),
+            bind(config.http.host, config.http.port, "http"),
+            protocol,
+            tls=tls_context(config.http.tls),
+            stop_seconds=config.stop_seconds,
+        )
+        admin = Listener(
+            "admin",
+            admin_app(self, config.admin, status_routes(self.status, self.acknowledge)),
+            bind(config.admin.host, config.admin.port, "admin"),
+            protocol,
+            tls=None,
+            stop_seconds=config.stop_seconds,
+        )
+        self._listeners = [frames, admin]
+        self._worker.start()
+        self._couriers.start()
+        self._maintenance.start()
+        serving = [asyncio.create_task(listener.serve()) for listener in self._listeners]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.ask_reload)
+        pings = asyncio.create_task(self._ping())
+        await asyncio.gather(*(listener.started() for listener in self._listeners))
+        if config.http.tls is None and not is_loopback(config.http.host):
+            _log.warning("frames and tokens cross the network in the clear: there is no [http.tls]")
+        notify("READY=1", f"STATUS=judging frames of {len(config.cameras)} cameras")
+        _log.info("ready", extra={"frames": frames.address, "admin": admin.address, "cameras": len(config.cameras)})
+        await stop.wait()
+        notify("STOPPING=1")
+        _log.info("stopping")
+        deadline = time.monotonic() + config.stop_seconds
+        self._stopping = True
+        self._wake.set()
+        self._couriers.stop_sources()
+        for listener in self._listeners:
+            listener.stop()
+        await asyncio.gather(*serving)
+        finished = await asyncio.to_thread(self._finish, deadline)
+        pings.cancel()
+        _log.info("stopped", extra={"finished": finished})
+        return 0 if finished else 1
+
+    def ask_reload(self) -> None:
+        """Read the configuration again, in a moment, in another thread."""
+        self._reload_asked = True
+        self._wake.set()
+
+    def put_frame(self, camera_id: str, jpeg: bytearray | None, pixels: NDArray[np.uint8] | None, at: float) -> None:
+        """Take a frame from a source; the buffers are the service's from now on."""
+        arrival = Arrival(camera_id, jpeg, at, time.monotonic(), pixels)
+        if camera_id in self._config.cameras:
+            self._mailbox.put(arrival)
+        else:
+            arrival.wipe()
+            self.metrics.refused.labels("unknown-camera").inc()
+
+    def health(self) -> list[str]:
+        """Return what only a restart can mend."""
+        if not self._worker.is_alive() and not self._stopping:
+            return ["the worker has ended"]
+        idle = self._worker.idle_seconds
+        return [f"the worker shows no sign of life for {idle:.0f} s"] if idle > _STUCK_SECONDS else []
+
+    def unreadiness(self) -> list[str]:
+        """Return why the service does not do all that it should now."""
+        reasons = self.health()
+        if self._stopping:
+            reasons.append("the service stops")
+        trouble = self._outbox.figures().trouble
+        if trouble is not None:
+            reasons.append(f"the outbox cannot be written: {trouble}")
+        return reasons
+
+    def status(self) -> Status:
+        """Return the account that the status page shows."""
+        return give_account(
+            now=self._clock.now(),
+            started_at=self._started_at,
+            config=self._config,
+            manifest=self._bundle.detector.manifest,
+            problems=self.unreadiness(),
+            cameras=self._cameras,
+            outbox=self._outbox,
+            sources=self._couriers.source_states(),
+            metrics=self.metrics,
+        )
+
+    def metrics_text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return self.metrics.text()
+
+    def acknowledge(self, alert_id: str) -> list[AlertEvent]:
+        """Acknowledge an alert; empty if no such alert is open."""
+        return self._cameras.acknowledge(alert_id)
+
+    def _maintain(self) -> None:
+        while not self._stopping:
+            self._wake.wait(_LOOK_SECONDS)
+            self._wake.clear()
+            try:
+                if self._reload_asked:
+                    self._reload_asked = False
+                    self._reload()
+                elif not self._stopping and not is_on_trial(self._config.bundle):
+                    self._follow_bundle()
+            except Exception as error:  # this thread must outlive whatever a part raises
+                _log.error("reload or bundle switch failed", exc_info=error)
+
+    def _reload(self) -> None:
+        notify_reloading()
+        try:
+            config = read_config(self._config.path)
+            check_lasting(self._config, config)
+            plan = self._assembly.plan(config)
+            tls_context(config.http.tls)  # so that nothing is taken where something is wrong
+            if self._bundle.changed(config.bundle, config.detector, retry=True):
+                self._show_bundle()
+            plan.monitors(self._bundle.detector.manifest)
+            for listener in self._listeners[:1]:
+                listener.renew_certificate(config.http.tls)
+        except ShelfgapError as error:
+            self.metrics.reloads.labels("refused").inc()
+            _log.error("reload refused, the old configuration goes on: %s", str(error))
+            notify("READY=1", "STATUS=the last reload was refused, see the log")
+            return
+        self._config, self._plan = config, plan
+        self._worker.max_pixels = config.http.max_pixels
+        self._worker.use(self._bundle.detector, plan)
+        self._door.use(config)
+        queue = config.queue
+        self._mailbox.limit(frames=queue.frames, megabytes=queue.megabytes, max_wait_seconds=queue.max_wait_seconds)
+        self._mailbox.keep_only(set(config.cameras))
+        self._couriers.use(plan)
+        logging.getLogger("shelfgap_edge").setLevel(config.log_level.upper())
+        self.metrics.reloads.labels("taken").inc()
+        _log.info("reloaded", extra={"cameras": len(config.cameras)})
+        notify("READY=1", f"STATUS=judging frames of {len(config.cameras)} cameras")
+
+    def _follow_bundle(self) -> None:
+        try:
+            taken = self._bundle.changed(self._config.bundle, self._config.detector)
+            if taken:
+                self._plan.monitors(self._bundle.detector.manifest)  # they may not accept what it says of them
+        except ShelfgapError as error:
+            self.metrics.switches.labels("refused").inc()
+            _log.error("another bundle was refused, the old one runs on: %s", str(error))
+            return
+        if taken:
+            self._worker.use(self._bundle.detector, self._plan)
+            self.metrics.switches.labels("taken").inc()
+            self._show_bundle()
+
+    def _show_bundle(self) -> None:
+        detector = self._bundle.detector
+        manifest = detector.manifest
+        labels = (manifest.name, manifest.version, str(detector.precision), detector.runtime, detector.signature)
+        self.metrics.bundle.clear()
+        self.metrics.bundle.labels(*labels).set(1)
+        _log.info("bundle %s %s runs", manifest.name, manifest.version, extra={"precision": detector.precision})
+
+    def _count_shed(self, arrival: Arrival, why: str) -> None:
+        self.metrics.shed.labels(why).inc()
+        self.metrics.frames.labels(arrival.camera_id, "shed").inc()
+
+    async def _ping(self) -> None:
+        every = watchdog_seconds()
+        while every is not None:
+            # A stuck event loop never gets here, and a stuck worker is noticed here.
+            if not self.health():
+                notify("WATCHDOG=1")
+            await asyncio.sleep(every / 3)
+
+    def _finish(self, deadline: float) -> bool:
+        """Judge what waits, deliver what is due; returns whether all of it was done in time."""
+        self._mailbox.close()
+        self._worker.join(max(0.0, deadline - time.monotonic()))
+        judged = not self._worker.is_alive()
+        self._mailbox.shed_all()
+        with contextlib.suppress(RuntimeError):  # never started
+            self._maintenance.join(max(1.0, deadline - time.monotonic()))
+        self._cameras.save()
+        self._couriers.stop(max(0.5, deadline - time.monotonic()))
+        flushed = self._outbox.flush()
+        self._outbox.close()
+        return judged and flushed

@@ -1,0 +1,142 @@
+"""The CI job that this runs in, GitHub's or GitLab's, as its environment tells."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shelfgap_flows.comment import Thread
+
+logger = logging.getLogger(__name__)
+
+
+class _GitHub(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GITHUB_", frozen=True, env_ignore_empty=True)
+
+    actions: bool = False
+    api_url: str = "https://api.github.com"
+    server_url: str = "https://github.com"
+    repository: str = ""
+    run_id: str = ""
+    sha: str | None = None
+    event_path: Path | None = None
+    step_summary: Path | None = None
+    output: Path | None = None
+    token: SecretStr | None = None  # a workflow has to hand it on: ${{ github.token }}
+
+
+class _GitLab(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GITLAB_", frozen=True, env_ignore_empty=True)
+
+    ci: bool = False
+    token: SecretStr | None = None  # a job's own may not write comments
+
+
+class _GitLabJob(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="CI_", frozen=True, env_ignore_empty=True)
+
+    api_v4_url: str = "https://gitlab.com/api/v4"
+    commit_sha: str | None = None
+    job_url: str | None = None
+    merge_request_iid: int | None = None
+    merge_request_project_id: str | None = None  # where the merge request lies
+    merge_request_source_project_id: str | None = None
+
+
+@dataclass(frozen=True)
+class CiJob:
+    """A job; on a machine without CI all of it is empty.
+
+    Attributes:
+        commit: that is judged, its SHA.
+        url: page of the job.
+        is_fork: whether it works for a pull request from another repository, and so gets no secrets.
+        thread: comments of the pull or merge request; None where there is none, or no token for it.
+        summary: file of GitHub whose Markdown the page of the job shows.
+        output: file of GitHub for what other steps may read.
+    """
+
+    commit: str | None = None
+    url: str | None = None
+    is_fork: bool = False
+    thread: Thread | None = None
+    summary: Path | None = None
+    output: Path | None = None
+
+
+def this_job() -> CiJob:
+    """Return the job that this process runs in."""
+    github, gitlab = _GitHub(), _GitLab()
+    if github.actions:
+        return _github_job(github)
+    return _gitlab_job(_GitLabJob(), gitlab.token) if gitlab.ci else CiJob()
+
+
+def _github_job(env: _GitHub) -> CiJob:
+    request = _pull_request(env.event_path)
+    head: Mapping[str, Any] = request.get("head") or {}
+    came_from = (head.get("repo") or {}).get("full_name")  # no repository: the fork was deleted
+    thread = None
+    if request and env.token is not None:
+        issues = f"{env.api_url}/repos/{env.repository}/issues"
+        thread = Thread(
+            what=f"pull request {request['number']} of {env.repository}",
+            all_comments=f"{issues}/{request['number']}/comments",
+            one_comment=f"{issues}/comments",
+            edit="PATCH",
+            headers={
+                "Authorization": f"Bearer {env.token.get_secret_value()}",
+                "Accept": "application/vnd.github+json",
+                "X-GitHub-Api-Version": "2022-11-28",
+            },
+            remedy="GITHUB_TOKEN needs `pull-requests: write`, which pull requests from forks never get",
+        )
+    elif request:
+        logger.warning("no comment on pull request %s: GITHUB_TOKEN is not set", request["number"])
+    return CiJob(
+        commit=head.get("sha") or env.sha,
+        url=f"{env.server_url}/{env.repository}/actions/runs/{env.run_id}",
+        is_fork=bool(request) and came_from != env.repository,
+        thread=thread,
+        summary=env.step_summary,
+        output=env.output,
+    )
+
+
+def _pull_request(event: Path | None) -> Mapping[str, Any]:
+    """Return the pull request of an event; empty for other events, and for a file that is none."""
+    try:
+        content = {} if event is None else json.loads(event.read_text(encoding="utf-8"))
+        request: Mapping[str, Any] = content.get("pull_request") or {}
+        return request if isinstance(request["number"], int) else {}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _gitlab_job(env: _GitLabJob, token: SecretStr | None) -> CiJob:
+    thread, project, iid = None, env.merge_request_project_id, env.merge_request_iid
+    if iid is not None and token is not None:
+        notes = f"{env.api_v4_url}/projects/{project}/merge_requests/{iid}/notes"
+        thread = Thread(
+            what=f"merge request {iid} of project {project}",
+            all_comments=notes,
+            one_comment=notes,
+            edit="PUT",
+            headers={"PRIVATE-TOKEN": token.get_secret_value()},
+            remedy="GITLAB_TOKEN needs the scope `api` and the role Reporter in that project",
+        )
+    elif iid is not None:
+        logger.warning("no comment on merge request %s: GITLAB_TOKEN is not set", iid)
+    return CiJob(
+        commit=env.commit_sha,
+        url=env.job_url,
+        is_fork=iid is not None and env.merge_request_source_project_id != project,
+        thread=thread,
+    )

@@ -1,0 +1,237 @@
+"""A full disk, a spoilt file, a file that vanishes: the outbox goes on, says so, and loses nothing it can hold."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import subprocess
+from contextlib import suppress
+
+import pytest
+from alert_events import everything, step
+from shelfgap_edge.alerts.limits import OutboxLimits
+from shelfgap_edge.alerts.outbox import Outbox
+
+SINKS = {"web": everything}
+BALLAST = "ballast"
+
+
+class Clock:
+    """Seconds that a test moves on."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    if mount.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk):
+    with (disk / BALLAST).open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def waiting(outbox):
+    """Take all that waits, in order, without delivering it on the way."""
+    sent = []
+    while (entry := outbox.next_due("web", 0)) is not None:
+        sent.append(entry.event.key)
+        outbox.delivered("web", entry.event.key)
+    return sent
+
+
+def test_a_full_disk_loses_nothing_and_is_written_when_there_is_room(small_disk, clock, caplog):
+    outbox = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
+    outbox.put([step(1)], {"cam-1": "1"})
+    fill(small_disk)
+    alert = 1
+    while outbox.figures().trouble is None:
+        alert += 1
+        clock.now += 2
+        outbox.put([step(alert, camera_id="c" * 300)], {"cam-1": str(alert)})
+        assert alert < 1000
+    assert "full" in outbox.figures().trouble
+    assert "cannot be written" in caplog.text
+    outbox.put([step(alert + 1)])
+    assert outbox.figures().held == 2
+    assert outbox.next_due("web", 0).event == step(1), "alerts are sent on"
+    outbox.delivered("web", step(1).key)
+    assert len(caplog.records) == 1, "it is said once"
+    (small_disk / BALLAST).unlink()
+    assert outbox.figures().held == 2, "nobody tried yet"
+    clock.now += 2
+    outbox.next_due("web", 0)
+    assert (outbox.figures().held, outbox.figures().trouble) == (0, None)
+    assert "written again, 2 held alert steps" in caplog.text
+    outbox.close()
+    outbox = Outbox(small_disk / "outbox.db", SINKS)
+    assert outbox.states() == {"cam-1": str(alert)}
+    assert waiting(outbox) == [step(number).key for number in range(2, alert + 2)]
+    outbox.close()
+
+
+def test_a_disk_that_is_full_at_the_first_start_is_no_reason_to_stand_still(small_disk, clock):
+    fill(small_disk)
+    outbox = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
+    outbox.put([step(1)], {"cam-1": "1"})
+    assert outbox.figures().held == 1
+    (small_disk / BALLAST).unlink()
+    clock.now += 2
+    outbox.put([step(2)])
+    assert outbox.figures().held == 0
+    outbox.close()
+    outbox = Outbox(small_disk / "outbox.db", SINKS)
+    assert waiting(outbox) == [step(1).key, step(2).key]
+    assert outbox.states() == {"cam-1": "1"}
+    outbox.close()
+
+
+def full_by_states(path, clock, **limits):
+    """An outbox whose file has reached its own bound, SQLITE_FULL, so that nothing can be written."""
+    outbox = Outbox(path, SINKS, OutboxLimits(max_bytes=128 * 1024, **limits), clock=clock)
+    outbox.put([step(1)], {"cam-1": "1"})
+    outbox.put([step(2)], {"cam-1": "x" * 200_000})
+    assert "full" in outbox.figures().trouble
+    return outbox
+
+
+def test_what_is_held_in_memory_is_bounded_and_the_least_loss_goes_first(tmp_path, clock, caplog):
+    outbox = full_by_states(tmp_path / "outbox.db", clock, max_held=5)
+    outbox.put([step(3), step(3, 2, "resolved"), step(4)])
+    assert outbox.figures().held == 4
+    with caplog.at_level(logging.ERROR):
+        outbox.put([step(5), step(6)])
+    assert outbox.figures().held == 5
+    assert outbox.figures().dropped == 2, "the alert that was over before anybody could be told"
+    assert f"{step(3, 2).key} will not reach sink 'web': the disk takes nothing" in caplog.text
+    outbox.delivered("web", step(1).key)
+    outbox.delivered("web", step(2).key)
+    outbox.put([step(7), step(8)])
+    assert outbox.figures().dropped == 2, "what was sent from memory goes without loss"
+    assert waiting(outbox) == [step(number).key for number in (4, 5, 6, 7, 8)]
+    outbox.put([], {"cam-1": "small"})
+    assert outbox.flush()
+    outbox.close()
+    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    assert waiting(outbox) == []
+    assert outbox.states() == {"cam-1": "small"}
+    outbox.close()
+
+
+def test_deliveries_are_not_repeated_while_the_disk_cannot_note_them(tmp_path, clock):
+    outbox = full_by_states(tmp_path / "outbox.db", clock)
+    assert waiting(outbox) == [step(1).key, step(2).key]
+    assert outbox.next_due("web", 1e9) is None
+    outbox.close()
+
+
+def test_what_cannot_be_saved_at_the_end_is_said(tmp_path, clock, caplog):
+    full_by_states(tmp_path / "outbox.db", clock).close()
+    assert "1 alert steps could not be saved" in caplog.text
+
+
+def written(path, count=300):
+    outbox = Outbox(path, SINKS)
+    outbox.put([step(alert) for alert in range(count)], {"cam-1": "1"})
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"SQLite format 4" + content[15:],
+        lambda content: bytes(len(content)),
+        lambda content: content[: len(content) // 3],
+        lambda content: content[:4096] + b"\xff" * (len(content) - 4096),
+        lambda content: b"",
+    ],
+    ids=["header", "zeros", "cut", "pages", "empty"],
+)
+def test_a_spoilt_file_is_set_aside_and_the_service_goes_on(tmp_path, caplog, spoil):
+    path = tmp_path / "outbox.db"
+    written(path)
+    content = spoil(path.read_bytes())
+    path.write_bytes(content)
+    outbox = Outbox(path, SINKS)
+    outbox.put([step(1000, zone="new")])
+    assert step(1000).key in waiting(outbox)
+    outbox.close()
+    if content:
+        assert "it is set aside as outbox.db.spoilt-1, and a new one is made" in caplog.text
+        assert (tmp_path / "outbox.db.spoilt-1").read_bytes() == content
+    outbox = Outbox(path, SINKS)
+    assert waiting(outbox) == []
+    outbox.close()
+
+
+def test_what_can_still_be_read_of_a_spoilt_file_is_saved(tmp_path):
+    path = tmp_path / "outbox.db"
+    written(path)
+    content = path.read_bytes()
+    index = content.rfind(step(299).key.encode())  # a page of the index, or of steps: the others are whole
+    start = index // 4096 * 4096
+    path.write_bytes(content[:start] + b"\xff" * 4096 + content[start + 4096 :])
+    outbox = Outbox(path, SINKS)
+    saved = waiting(outbox)
+    assert len(saved) > 100
+    assert saved == [step(alert).key for alert in range(len(saved))]
+    outbox.close()
+
+
+def test_a_file_of_another_version_is_set_aside(tmp_path, caplog):
+    path = tmp_path / "outbox.db"
+    written(path)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    outbox = Outbox(path, SINKS)
+    assert "is of version 9, this program writes version 1" in caplog.text
+    outbox.close()
+
+
+def test_a_file_that_is_deleted_or_replaced_while_the_service_runs_is_made_again_from_memory(tmp_path, caplog):
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, {"web": everything, "bus": everything})
+    outbox.put([step(1), step(2)], {"cam-1": "1"})
+    outbox.delivered("bus", step(1).key)
+    outbox.refuse("bus", step(2).key, "no")
+    path.unlink()
+    outbox.put([step(3)])
+    assert "was deleted or replaced while the service ran; a new one is made" in caplog.text
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    outbox.put([step(4)])
+    assert "set aside as outbox.db.spoilt-1" in caplog.text
+    outbox.close()
+    outbox = Outbox(path, {"web": everything, "bus": everything})
+    assert outbox.states() == {"cam-1": "1"}
+    assert len(outbox.open_alerts()) == 4
+    assert [one.reason for one in outbox.refused()] == ["no"]
+    assert waiting(outbox) == [step(number).key for number in (1, 2, 3, 4)]
+    assert outbox.next_due("bus", 0).event == step(3)
+    outbox.close()
+
+
+def test_only_the_last_spoilt_files_are_kept(tmp_path):
+    for _ in range(5):
+        (tmp_path / "outbox.db").write_bytes(b"nonsense" * 1000)
+        Outbox(tmp_path / "outbox.db", SINKS).close()
+    assert sorted(path.name for path in tmp_path.glob("*spoilt*")) == [f"outbox.db.spoilt-{n}" for n in (3, 4, 5)]

@@ -1,0 +1,265 @@
+"""Webhooks on a real server: signed, acknowledged by 2xx alone, never redirected, and their secrets never shown."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import ipaddress
+import json
+import ssl
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from alert_events import step
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from receiver import SECRET, Receiver, verify_of_the_docs
+from shelfgap_edge.alerts.cloudevent import to_json
+from shelfgap_edge.alerts.sinks.secret import Secret
+from shelfgap_edge.alerts.sinks.signing import signature_headers, signing_keys
+from shelfgap_edge.alerts.sinks.sink import LaterError, RefusedError
+from shelfgap_edge.alerts.sinks.webhook import Webhook
+from shelfgap_edge.toml_table import ConfigError, Table
+
+KEYS = signing_keys(Secret(SECRET), "test")
+OTHER = "whsec_" + "Bb+/" * 10 + "Bb8="
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+def webhook(receiver, path="/alerts", **options):
+    return Webhook("web", urlsplit(f"http://127.0.0.1:{receiver.port}{path}"), KEYS, **{"timeout_s": 20, **options})
+
+
+def test_the_signature_is_that_of_standard_webhooks():
+    # the example of the Standard Webhooks libraries
+    headers = signature_headers(KEYS, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_step_is_posted_signed_and_under_the_same_key_each_time(receiver):
+    sink = webhook(receiver, "/alerts?shop=1")
+    sink.send(step(1))
+    sink.send(step(1))
+    assert receiver.taken == [to_json(step(1))] * 2
+    assert receiver.forged == 0
+    for headers in receiver.headers:
+        assert headers["webhook-id"] == step(1).key
+        assert headers["content-type"].startswith("application/cloudevents+json")
+        assert abs(int(headers["webhook-timestamp"]) - time.time()) < 120
+
+
+def test_the_receiver_of_the_docs_refuses_what_was_altered_or_is_old():
+    verify, body, now = verify_of_the_docs(), to_json(step(1)), int(time.time())
+    headers = signature_headers(KEYS, step(1).key, now, body)
+    assert verify(headers, body, SECRET)
+    assert not verify(headers, body + b" ", SECRET)
+    assert not verify(headers, body, OTHER)
+    assert not verify({**headers, "webhook-id": "another"}, body, SECRET)
+    assert not verify({**headers, "webhook-timestamp": str(now + 1)}, body, SECRET)
+    assert not verify({}, body, SECRET)
+    assert not verify(signature_headers(KEYS, step(1).key, now - 301, body), body, SECRET)
+
+
+def test_while_a_secret_is_exchanged_both_signatures_are_sent():
+    verify, body, now = verify_of_the_docs(), to_json(step(1)), int(time.time())
+    keys = signing_keys(Secret(f"{OTHER}\n{SECRET}\n"), "test")
+    headers = signature_headers(keys, step(1).key, now, body)
+    assert verify(headers, body, SECRET)
+    assert verify(headers, body, OTHER)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 413, 422])
+def test_a_permanent_refusal_is_told_from_a_passing_one(receiver, status):
+    receiver.mode = status
+    with pytest.raises(RefusedError, match=f"answered {status}"):
+        webhook(receiver).send(step(1))
+
+
+@pytest.mark.parametrize(
+    ("status", "whole_sink"),
+    [(408, False), (425, False), (500, False), (507, False), (429, True), (502, True), (503, True), (504, True)],
+)
+def test_passing_troubles_are_tried_again(receiver, status, whole_sink):
+    receiver.mode = status
+    with pytest.raises(LaterError, match=f"answered {status}") as caught:
+        webhook(receiver).send(step(1))
+    assert (caught.value.whole_sink, caught.value.after_s) == (whole_sink, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "after_s"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("-3", 0),
+        ("9" * 30, 86_400),
+        (email.utils.formatdate(1_000_060, usegmt=True), 60),
+        (email.utils.formatdate(900_000, usegmt=True), 0),
+        ("soon", 0),
+        ("", 0),
+    ],
+)
+def test_retry_after_is_obeyed(receiver, text, after_s):
+    receiver.mode, receiver.answer_headers = 503, {"Retry-After": text}
+    with pytest.raises(LaterError) as caught:
+        webhook(receiver, wall_clock=lambda: 1_000_000.0).send(step(1))
+    assert caught.value.after_s == after_s
+    assert caught.value.whole_sink
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_not_followed(receiver, status):
+    target = Receiver()
+    target.start()
+    receiver.mode, receiver.answer_headers = status, {"Location": f"http://127.0.0.1:{target.port}/"}
+    with pytest.raises(LaterError, match=f"answered {status}; redirects are not followed"):
+        webhook(receiver).send(step(1))
+    target.stop()
+    assert target.headers == []
+
+
+def test_a_server_that_is_not_there_or_goes_away_is_tried_again(receiver):
+    receiver.mode = "vanish"
+    with pytest.raises(LaterError, match=r"127\.0\.0\.1: ") as caught:
+        webhook(receiver).send(step(1))
+    assert caught.value.whole_sink
+    receiver.stop()
+    with pytest.raises(LaterError, match="refused"):
+        webhook(receiver).send(step(1))
+    receiver.start()
+
+
+def test_an_answer_that_drips_ends_with_the_timeout(receiver):
+    receiver.mode = "slow"
+    with pytest.raises(LaterError, match=r"127\.0\.0\.1: ") as caught:
+        webhook(receiver, timeout_s=1.0).send(step(1))
+    assert caught.value.whole_sink
+
+
+def certificate(folder, name="authority"):
+    """Return a certificate for 127.0.0.1 that signs itself, and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / f"{name}.pem", folder / f"{name}.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pem, private
+
+
+def table(**values):
+    return Table({"type": "webhook", "name": "web", **values}, "edge.toml.sinks[0]")
+
+
+def test_certificates_are_verified_against_the_system_or_an_authority_of_ones_own(tmp_path, monkeypatch):
+    pem, private = certificate(tmp_path)
+    other, _ = certificate(tmp_path, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    receiver = Receiver(tls=context)
+    receiver.start()
+    monkeypatch.setenv("HOOK", SECRET)
+
+    def sink(**options):
+        return Webhook.from_table("web", table(url=f"https://127.0.0.1:{receiver.port}/", secret_env="HOOK", **options))
+
+    sink(ca_file=str(pem)).send(step(1))
+    assert receiver.forged == 0
+    assert len(receiver.taken) == 1
+    for bad in (sink(), sink(ca_file=str(other))):
+        with pytest.raises(LaterError, match="its certificate does not hold"):
+            bad.send(step(1))
+    receiver.stop()
+    with pytest.raises(ConfigError, match=r"edge\.toml\.sinks\[0\]: ca_file: .*nowhere: No such file"):
+        sink(ca_file=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="holds no certificate in PEM"):
+        sink(ca_file=str(private))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "url is missing"),
+        ({"url": "ftp://a/b"}, "url: expected http://host/path or https://host/path"),
+        ({"url": "https://"}, "url: expected"),
+        ({"url": "https://host:port/"}, "url: expected"),
+        ({"url": "https://host/a b"}, "url: expected"),
+        ({"url": "https://user:hunter2@host/"}, "url: holds a user or password"),
+        ({"url": "https://host/"}, "secret_env or secret_file is missing; secrets do not stand in the configuration"),
+        ({"url": "https://host/", "secret_env": "NOT_SET"}, "the environment variable NOT_SET is not set"),
+        ({"url": "https://host/", "secret_env": "A", "secret_file": "b"}, "expected one of them, got both"),
+        ({"url": "https://host/", "secret_file": "/nowhere/secret"}, "/nowhere/secret: No such file"),
+        ({"url": "https://host/", "secret_env": "SHORT"}, "a signing secret is whsec_ and 24 to 64 bytes"),
+        ({"url": "https://host/", "secret_env": "PLAIN"}, "a signing secret is whsec_ and 24 to 64 bytes"),
+    ],
+)
+def test_what_is_wrong_with_a_webhook_is_named_without_its_secret(values, message, monkeypatch):
+    monkeypatch.setenv("SHORT", "whsec_aHVudGVyMg==")
+    monkeypatch.setenv("PLAIN", "hunter2")
+    with pytest.raises(ConfigError, match=message) as caught:
+        Webhook.from_table("web", table(**values))
+    assert "hunter2" not in str(caught.value)
+    assert "aHVudGVyMg" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_secret_comes_from_a_file_that_only_its_owner_reads(tmp_path, receiver, mode):
+    file = tmp_path / "secret"
+    file.write_text(SECRET + "\n")
+    file.chmod(mode)
+    sink = Webhook.from_table("web", table(url=f"http://127.0.0.1:{receiver.port}/", secret_file=str(file)))
+    sink.send(step(1))
+    assert receiver.forged == 0
+    assert json.loads(receiver.taken[0])["id"] == step(1).key
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+def test_a_secret_that_others_may_read_is_refused(tmp_path, mode):
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    file.chmod(mode)
+    with pytest.raises(ConfigError, match=f"has mode 0{mode:o}, expected 0600 or stricter"):
+        Webhook.from_table("web", table(url="https://host/", secret_file=str(file)))
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"\xff\xfe", "is not text in UTF-8")])
+def test_a_secret_that_is_no_text_is_refused(tmp_path, content, message):
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match=message):
+        Webhook.from_table("web", table(url="https://host/", secret_file=str(file)))
+
+
+def test_secrets_are_shown_nowhere(receiver, caplog):
+    secret = Secret(SECRET)
+    assert SECRET not in f"{secret!r}{secret}{[secret]}"
+    sink = webhook(receiver)
+    assert SECRET not in repr(vars(sink) | {"_keys": None})
+    receiver.mode = 500
+    with pytest.raises(LaterError) as caught:
+        sink.send(step(1))
+    assert "/alerts" not in str(caught.value), "the path of an address may be a secret too"

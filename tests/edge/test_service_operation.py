@@ -1,0 +1,276 @@
+"""The service in operation: reload, bundle switch, stop, watchdog, mutual TLS, streams, what a kill leaves."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from running_service import STAND_IN, edge_toml, start, token_of
+from shelfgap_edge import cli
+from shelfgap_edge.pull.slots import Slots
+from shelfgap_edge.pull.state import State, Trial, save_state
+from shelfgap_edge.service.config import read_config
+from shelfgap_edge.service.service import Service
+from stand_in_parts import StandInAssembly
+
+
+@pytest.fixture
+def frame(to_jpeg, bright_square):
+    return to_jpeg(bright_square())
+
+
+def replace(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(tmp_path, bundle, frame):
+    config = edge_toml(tmp_path, bundle, ["c1"])
+    running = start(config, tmp_path / "log").wait_ready()
+    assert running.post("c2", frame).status == 401
+    edge_toml(tmp_path, bundle, ["c1", "c2"])
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("reloaded")
+    assert running.post("c2", frame).status == 200
+    for text, said in (
+        ("this is no TOML", "reload refused"),
+        (config.read_text().replace("port = 0", "port = 1", 1), "http.port changes with a restart only"),
+        (config.read_text().replace(str(bundle), str(tmp_path / "none")), "No such file"),
+    ):
+        config.write_text(text)
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for(said)
+        edge_toml(tmp_path, bundle, ["c1", "c2"])
+    assert running.post("c2", frame).status == 200, "the old configuration goes on"
+    assert running.metric('shelfgap_reloads_total{outcome="refused"}') == 3
+    edge_toml(tmp_path, bundle, ["c2"])
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("reloaded", 2)
+    assert running.post("c1", frame).status == 401, "a camera that was taken out is let in no more"
+    assert running.stop() == 0
+
+
+def test_the_bundle_is_switched_under_way_without_losing_a_frame(tmp_path, write_bundle, reseal, frame):
+    state = tmp_path / "device"
+    (state / "slots").mkdir(parents=True)
+    slots = Slots(state)
+    write_bundle(slots.path("a"), version="1")
+    write_bundle(slots.path("b"), version="2")
+    slots.switch("a")
+    running = start(edge_toml(tmp_path, slots.current_path, ["c1", "c2"], _FAST), tmp_path / "log").wait_ready()
+    statuses, stop = [], threading.Event()
+
+    def send():
+        connection = http.client.HTTPConnection(urlsplit(running.frames).netloc, timeout=300)
+        headers = {"Content-Type": "image/jpeg", "Authorization": f"Bearer {token_of('c2')}"}
+        while not stop.is_set():
+            connection.request("POST", "/v1/cameras/c2/frames?wait=1", frame, headers)
+            response = connection.getresponse()
+            statuses.append((response.status, json.loads(response.read())["status"]))
+        connection.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    save_state(state, State(trial=Trial("b", "a")))
+    slots.switch("b")
+    time.sleep(6)  # longer than it takes to look
+    assert 'version="1"' in running.request("GET", f"{running.admin}/metrics").body["text"], "it is on trial"
+    save_state(state, State())
+    running.wait_for("bundle bright-square 2 runs")
+    (slots.path("a") / "model.int8.onnx").write_bytes(b"spoilt")
+    slots.switch("a")
+    running.wait_for("another bundle was refused")
+    stop.set()
+    sender.join(60)
+    assert set(statuses) == {(200, "seen")}
+    assert running.request("GET", f"{running.admin}/readyz").status == 200
+    text = running.request("GET", f"{running.admin}/metrics").body["text"]
+    assert 'signature="not checked",version="2"} 1.0' in text
+    assert 'version="1"' not in text
+    assert running.stop() == 0
+
+
+_FAST = "[limits]\nframes_per_minute = 600000\nburst = 100000\n"
+
+
+def test_a_bundle_whose_golden_frames_are_off_does_not_start(tmp_path, bundle, reseal):
+    expected = bundle / "golden/expected.json"
+    expected.write_text(expected.read_text().replace('"score": 0.9', '"score": 0.7'))
+    reseal(bundle)
+    running = start(edge_toml(tmp_path, bundle, ["c1"]), tmp_path / "log")
+    assert running.process.wait(300) == 1
+    assert "a golden frame is off on this machine" in running.log.read_text()
+
+
+def test_stop_judges_what_waits_and_ends_with_0(tmp_path, bundle, frame):
+    cameras = [f"c{number}" for number in range(40)]
+    running = start(edge_toml(tmp_path, bundle, cameras), tmp_path / "log").wait_ready()
+    for camera in cameras:
+        assert running.post(camera, frame, wait=False).status == 202
+    assert running.stop() == 0
+    stopped = running.lines()[-1]
+    assert (stopped["message"], stopped["finished"]) == ("stopped", True)
+
+
+def test_memory_of_cameras_outlives_a_kill_once_it_was_written(tmp_path, bundle, frame):
+    config = edge_toml(tmp_path, bundle, ["c1"])
+    running = start(config, tmp_path / "log").wait_ready()
+    opened = [alert for _ in range(2) for alert in running.post("c1", frame).body["alerts"]]
+    assert [alert["action"] for alert in opened] == ["opened"]
+    running.stop(signal.SIGKILL)
+    running = start(config, tmp_path / "log2").wait_ready()
+    assert running.post("c1", frame).body["alerts"] == [], "the same gap is no second alert"
+    assert running.stop() == 0
+
+
+def test_systemd_is_told_and_a_stuck_worker_ends_the_pings(tmp_path, bundle, frame):
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(address))
+        channel.settimeout(60)
+        config = edge_toml(tmp_path, bundle, ["c1"])
+        running = start(config, tmp_path / "log", NOTIFY_SOCKET=str(address), WATCHDOG_USEC="600000").wait_ready()
+        said = []
+        while said.count("WATCHDOG=1") < 3:
+            said += channel.recv(4096).decode().splitlines()
+        assert "READY=1" in said
+        running.process.send_signal(signal.SIGHUP)
+        while "RELOADING=1" not in said:
+            said += channel.recv(4096).decode().splitlines()
+        assert running.stop() == 0
+        while "STOPPING=1" not in said:
+            said += channel.recv(4096).decode().splitlines()
+
+
+def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
+    assert service.health() == ["the worker has ended"]
+    monkeypatch.setattr(service._worker, "is_alive", lambda: True)
+    assert service.health() == []
+    service._worker._alive_at -= 31
+    assert "no sign of life" in service.health()[0]
+    service._outbox.trouble = "disk full"
+    assert service.unreadiness()[1] == "the outbox cannot be written: disk full"
+    service._outbox.close()
+
+
+def test_pixels_of_a_source_are_judged_and_overwritten(tmp_path, bundle, bright_square):
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
+    service._worker.start()
+    pixels, stranger = bright_square(), bright_square()
+    service.put_frame("c1", None, pixels, 1000.0)
+    service.put_frame("unknown", None, stranger, 1000.0)
+    assert not stranger.any()
+    deadline = time.monotonic() + 60
+    while service.metrics.registry.get_sample_value("shelfgap_frames_total", {"camera": "c1", "outcome": "seen"}) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not pixels.any()
+    broken = np.zeros((4, 4), np.uint8) + 7
+    service.put_frame("c1", None, broken, 1000.0)
+    service._mailbox.close()
+    service._worker.join(60)
+    assert not broken.any(), "also after an error"
+    service._outbox.close()
+
+
+def test_check_reads_all_and_listens_on_nothing(tmp_path, bundle):
+    config = edge_toml(tmp_path, bundle, ["c1"])
+    done = subprocess.run([sys.executable, STAND_IN, config, "--check"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "good; 1 cameras, bundle bright-square 1" in done.stdout
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path, bundle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = edge_toml(tmp_path, bundle, ["c1"], f"[http]\nport = {port}\n")
+        running = start(config, tmp_path / "log")
+        assert running.process.wait(300) == 1
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in running.log.read_text()
+    assert "Traceback" not in running.log.read_text()
+
+
+def test_no_configuration_no_traceback(tmp_path, capsys):
+    assert cli.main(["serve", "--config", str(tmp_path / "edge.toml")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def certificates(folder):
+    """Make an authority and certificates for the service and two cameras."""
+
+    def make(name, issuer=None, issuer_key=None):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.subject if issuer else subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .sign(issuer_key or key, hashes.SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (folder / f"{name}.key").write_bytes(pem)
+        (folder / f"{name}.key").chmod(0o600)
+        return certificate, key
+
+    authority, key = make("authority")
+    for name in ("localhost", "c1", "c2"):
+        make(name, authority, key)
+
+
+def test_mutual_tls_lets_a_camera_in_by_its_certificate_only(tmp_path, bundle, frame):
+    certificates(tmp_path)
+    tls = '[http.tls]\ncertificate = "localhost.pem"\nkey = "localhost.key"\nclient_ca = "authority.pem"'
+    config = edge_toml(tmp_path, bundle, [], http=tls)
+    config.write_text(config.read_text() + "[cameras.c1]\n[cameras.c2]\n")
+    running = start(config, tmp_path / "log").wait_ready()
+    port = urlsplit(running.frames).port
+
+    def post(camera, certificate):
+        context = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+        if certificate:
+            context.load_cert_chain(tmp_path / f"{certificate}.pem", tmp_path / f"{certificate}.key")
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=300)
+        try:
+            path = f"/v1/cameras/{camera}/frames?wait=1"
+            connection.request("POST", path, frame, {"Content-Type": "image/jpeg"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert post("c1", "c1") == 200
+    assert post("c2", "c1") == 401
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+        post("c1", None)
+    assert running.frames.startswith("https://")
+    (tmp_path / "c2.pem").replace(tmp_path / "localhost.pem")
+    running.process.send_signal(signal.SIGHUP)  # certificate and key do not belong together
+    running.wait_for("reload refused")
+    assert running.stop() == 0

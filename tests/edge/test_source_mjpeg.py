@@ -1,0 +1,155 @@
+"""MJPEG over HTTP from a real server on loopback: cut and restored, its habits, its faults, its passwords."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+
+import numpy as np
+import pytest
+from mjpeg_camera import Camera, serving
+from taken import Taken, make_source, running, wait_until
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[bytes]:
+    import simplejpeg
+
+    rng = np.random.default_rng(1)
+    return [simplejpeg.encode_jpeg(rng.integers(0, 255, (48, 64, 3), np.uint8), 80) for _ in range(3)]
+
+
+def mjpeg(camera: Camera, **options: object):
+    return make_source({"type": "mjpeg", "camera": "a1", "url": camera.url, "every_s": 0.0, **options})
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_frames_come_whole_and_in_time(pictures, chunked):
+    with serving(Camera(pictures, chunked=chunked)) as camera:
+        begun = time.time()
+        source = mjpeg(camera)
+        with running(source, taken := Taken()):
+            frames = taken.wait_for(5)
+            assert source.state().connected
+        assert {bytes(frame.jpeg) for frame in frames} == set(pictures)
+        assert all(frame.camera_id == "a1" and frame.pixels is None for frame in frames)
+        assert all(begun <= frame.at <= time.time() for frame in frames)
+        assert isinstance(frames[0].jpeg, bytearray)
+
+
+def test_one_frame_an_interval_and_it_is_the_newest(pictures):
+    numbered = [picture[:-2] + b"%06d" % number + picture[-2:] for number in range(200) for picture in pictures[:1]]
+    with serving(Camera(numbered, period_s=0.01)) as camera, running(mjpeg(camera, every_s=0.4), taken := Taken()):
+        frames = taken.wait_for(4)
+    numbers = [int(bytes(frame.jpeg[-8:-2])) for frame in frames]
+    assert numbers == sorted(numbers)
+    assert min(np.diff([frame.at for frame in frames])) > 0.3
+    assert min(np.diff(numbers)) > 1
+
+
+def test_a_cut_stream_is_restored(pictures):
+    camera = Camera(pictures)
+    source = None
+    taken = Taken()
+    with serving(camera):
+        source = mjpeg(camera)
+        context = running(source, taken)
+        context.__enter__()
+        taken.wait_for(3)
+    wait_until(lambda: not source.state().connected, "the cut to be seen")
+    wait_until(lambda: "refused" in source.state().failures, "an attempt while the camera is away")
+    since = source.state().since
+    count = len(taken.frames)
+    with serving(camera):
+        taken.wait_for(count + 3)
+        state = source.state()
+        context.__exit__(None, None, None)
+    assert state.connected
+    assert state.since > since
+    assert state.failures["cut"] >= 1
+
+
+def test_a_mute_camera_is_noticed_and_tried_again(pictures):
+    with serving(Camera(pictures, mute=True)) as camera:
+        source = mjpeg(camera, timeout_s=0.3)
+        with running(source, Taken()):
+            wait_until(lambda: len(camera.seen) >= 2, "a second attempt")
+            assert not source.state().connected
+    assert set(source.state().failures) <= {"timeout", "silent", "cut", "remote-disconnected"}
+
+
+def test_stopping_does_not_wait_for_a_mute_camera(pictures):
+    with serving(Camera(pictures, mute=True)) as camera, running(mjpeg(camera, timeout_s=600.0), Taken()):
+        wait_until(lambda: len(camera.seen) >= 1, "the request")
+
+
+def test_a_stream_without_frames_counts_as_cut(pictures):
+    with serving(Camera(pictures, part=lambda jpeg: b"x" * 100)) as camera:
+        source = mjpeg(camera, timeout_s=0.3)
+        with running(source, taken := Taken()):
+            wait_until(lambda: source.state().failures.get("silent", 0) >= 2, "silence")
+    assert taken.frames == []
+
+
+def test_single_pictures_are_asked_for_at_the_interval(pictures):
+    with serving(Camera(pictures[:1], single=True)) as camera:
+        with running(mjpeg(camera, every_s=0.2), taken := Taken()):
+            frames = taken.wait_for(3)
+        assert camera.sent >= 3
+    assert [bytes(frame.jpeg) for frame in frames] == pictures[:1] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"status": 404}, "not-found"),
+        ({"status": 403}, "not-authorised"),
+        ({"status": 302}, "http-302"),
+        ({"status": 500}, "http-500"),
+        ({"content_type": "text/html"}, "not-mjpeg"),
+        ({"auth": "basic"}, "not-authorised"),
+        ({"frames": [b"no picture at all"]}, "not-jpeg"),
+        ({"frames": [b"no picture at all"], "single": True}, "not-jpeg"),
+        ({"frames": [b"\xff\xd8\xff" + bytes(5000) + b"\xff\xd9"]}, "too-large"),
+        ({"frames": [b"\xff\xd8\xff" + bytes(5000) + b"\xff\xd9"], "single": True}, "too-large"),
+    ],
+)
+def test_faults_are_counted_by_reason(options, reason):
+    with serving(Camera(**{"frames": [b""], **options})) as camera:
+        source = mjpeg(camera, max_bytes=2000)
+        with running(source, taken := Taken()):
+            wait_until(lambda: reason in source.state().failures, reason)
+    assert taken.frames == []
+
+
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+def test_passwords_are_used_and_never_told(pictures, auth, monkeypatch, caplog):
+    with serving(Camera(pictures, auth=auth)) as camera:
+        monkeypatch.setenv("CAMERA_URL", camera.url.replace("http://", "http://viewer:s3cret@"))
+        source = make_source({"type": "mjpeg", "camera": "a1", "url_env": "CAMERA_URL", "every_s": 0.0})
+        with caplog.at_level(logging.DEBUG), running(source, taken := Taken()):
+            taken.wait_for(2)
+        assert camera.seen[0] == ""  # nothing is told before it is asked for
+        assert camera.seen[1].startswith(auth.title())
+        if auth == "digest":
+            assert "s3cret" not in "".join(camera.seen)
+    told = f"{source!r} {source.state()} {source.__dict__} {caplog.text}"
+    assert "s3cret" not in told
+    assert "viewer" not in told
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(pictures, tmp_path):
+    from shelfgap_edge.sources.tls import TlsParams
+    from shelfgap_edge.toml_table import ConfigError
+
+    with serving(Camera(pictures)) as camera:  # speaks no TLS at all
+        source = make_source(
+            {"type": "mjpeg", "camera": "a1", "url": camera.url.replace("http:", "https:"), "every_s": 0.0}
+        )
+        with running(source, Taken()):
+            wait_until(lambda: "tls" in source.state().failures, "the handshake to fail")
+    assert TlsParams().context("x").verify_mode == ssl.CERT_REQUIRED
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"ca\.pem"):
+        TlsParams(ca_file=str(tmp_path / "ca.pem")).context("https://x")

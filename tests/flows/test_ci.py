@@ -1,0 +1,208 @@
+"""`shelfgap ci` as CI runs it: a repository of git and DVC with a remote, cloned, released, judged, commented."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from patches_workspace import patches_params
+from review_server import TOKEN, review_server
+from shelfgap_edge.errors import ShelfgapError
+from shelfgap_edge.verify import verify_bundle
+from shelfgap_flows.ci import run_ci
+from shelfgap_flows.ci_job import CiJob
+from shelfgap_flows.workspace import WorkspaceError
+from shelfgap_training.tracking import TrackingError
+from small_network import dark_patches
+
+GIT = {f"GIT_{who}_{what}": "anna@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+IGNORED = ".prefect/\nmlflow/\ngate/\nreports/\n.scratch/\nrelease/champion/\n"
+
+
+def run(folder: Path, *command: object) -> None:
+    environment = {**os.environ, **GIT, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run([*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def ci(folder: Path) -> tuple[int, dict, str]:
+    """Run `shelfgap ci` there, as a job does: exit code, result, what it said."""
+    command = [Path(sys.executable).with_name("shelfgap"), "ci", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}, done.stderr
+
+
+def dvc(folder: Path, *arguments: object) -> None:
+    run(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+def change_params(root: Path, *keys: str, value: object) -> None:
+    values = section = yaml.safe_load((root / "params.yaml").read_text())
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+@pytest.fixture
+def on_github(monkeypatch, tmp_path):
+    """The environment of GitHub's job for a pull request, with files for its summary and its outputs."""
+    for name in ("GITLAB_CI", "SHELFGAP_MLFLOW_TRACKING_URI", "SHELFGAP_SIGNING_KEY", "PREFECT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with review_server() as review:
+        event = {"pull_request": {"number": 7, "head": {"sha": "a" * 40, "repo": {"full_name": "acme/shelves"}}}}
+        (tmp_path / "event.json").write_text(json.dumps(event))
+        for name, value in {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_API_URL": review.address,
+            "GITHUB_REPOSITORY": "acme/shelves",
+            "GITHUB_RUN_ID": "99",
+            "GITHUB_EVENT_PATH": tmp_path / "event.json",
+            "GITHUB_STEP_SUMMARY": tmp_path / "summary.md",
+            "GITHUB_OUTPUT": tmp_path / "output",
+            "GITHUB_TOKEN": TOKEN,
+        }.items():
+            monkeypatch.setenv(name, str(value))
+        yield review
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A repository whose data lies in a DVC remote, and nothing else yet."""
+    root = tmp_path_factory.mktemp("origin") / "repository"
+    dark_patches(root / "data" / "shelves")
+    patches_params(root / "params.yaml", Path("data/shelves"), bundle={"name": "shelf"})
+    (root / "dvc.yaml").write_text((Path(__file__).parents[2] / "dvc.yaml").read_text())
+    (root / ".gitignore").write_text(IGNORED)
+    run(root, "git", "init", "--quiet")
+    dvc(root, "init", "--quiet")
+    dvc(root, "remote", "add", "--default", "store", root.parent / "store")
+    dvc(root, "add", "--quiet", "data/shelves")
+    dvc(root, "push", "--quiet")
+    return commit(root)
+
+
+def commit(root: Path) -> Path:
+    run(root, "git", "add", "--all")
+    run(root, "git", "commit", "--quiet", "--message", "Change")
+    return root
+
+
+@pytest.mark.slow
+def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path):
+    """One story: the first release, then a candidate that passes, one that fails and one that stays open."""
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", repository, clone)
+    assert not (clone / "data" / "shelves").exists()
+    code, result, err = ci(clone)
+    assert (code, result["verdict"], result["comment"]) == (0, "pass", "created"), err[-4000:]
+    assert verify_bundle(Path(result["bundle"])).passed
+    (body,) = on_github.bodies.values()
+    assert body.endswith(Path(result["report"]).read_text())
+    assert "## ✅ Gate: pass" in body
+    assert "against nothing: there was no champion" in body
+    assert "Commit aaaaaaaaaaaa, [job](https://github.com/acme/shelves/actions/runs/99)" in body
+    assert (tmp_path / "summary.md").read_text() == Path(result["report"]).read_text()
+    assert (tmp_path / "output").read_text() == f"SHELFGAP_VERDICT=pass\nSHELFGAP_BUNDLE={result['bundle']}\n"
+    dvc(clone, "push", "--quiet")
+    commit(clone)
+    champion = json.loads((clone / "reports" / "gate.json").read_text())["candidate"]
+
+    candidate = tmp_path / "candidate"
+    run(tmp_path, "git", "clone", "--quiet", clone, candidate)
+    change_params(candidate, "presets", "fast", "train", "epochs", value=30)
+    code, result, err = ci(candidate)
+    assert (code, result["verdict"], result["comment"]) == (0, "pass", "updated"), err[-4000:]
+    gate = json.loads((candidate / "reports" / "gate.json").read_text())
+    assert gate["champion"] == champion != gate["candidate"]
+    assert (candidate / "gate" / "gate.xml").is_file()
+
+    for keys, value, expected, sign in (
+        (("gate", "min_ap50"), 1.1, (1, "fail"), "❌"),
+        (("gate", "min_groups"), 50, (3, "inconclusive"), "❔"),
+    ):
+        before = (candidate / "params.yaml").read_text()
+        change_params(candidate, *keys, value=value)
+        code, result, err = ci(candidate)
+        assert (code, result["verdict"], result["bundle"]) == (*expected, None), err[-4000:]
+        assert not (candidate / "gate" / "bundle.tar").exists()
+        (body,) = on_github.bodies.values()
+        assert f"## {sign} Gate: {expected[1]}" in body
+        kind = {1: "error", 3: "warning"}[code]
+        noted = result["reason"].replace("%", "%25")
+        assert f"::{kind} title=shelfgap gate: {expected[1]}::{noted}\n" in err
+        assert (tmp_path / "output").read_text().endswith(f"SHELFGAP_VERDICT={expected[1]}\nSHELFGAP_BUNDLE=\n")
+        (candidate / "params.yaml").write_text(before)
+
+
+def test_data_that_nobody_pushed_is_an_error_that_the_comment_tells(repository, on_github, tmp_path):
+    on_github.add("<!-- shelfgap ci . -->\n## ✅ Gate: pass")  # what an earlier push had
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", repository, clone)
+    (clone / "data" / "shelves.dvc").unlink()
+    (clone / "gate").mkdir()
+    for name in ("gate.xml", "bundle.tar"):  # of an earlier run: they would be kept as those of this one
+        (clone / "gate" / name).touch()
+    code, result, err = ci(clone)
+    assert (code, result) == (1, {})
+    assert "dvc pull did not bring it; track it (dvc add), push it" in err
+    assert "::error title=shelfgap gate: error::" in err
+    assert "Traceback" not in err
+    (body,) = on_github.bodies.values()
+    assert "## ⚠️ Gate: no verdict" in body
+    assert "pass" not in body
+    assert {path.name for path in (clone / "gate").iterdir()} == {"ci.md", "ci.env"}
+    assert (tmp_path / "output").read_text() == "SHELFGAP_VERDICT=error\nSHELFGAP_BUNDLE=\n"
+
+
+def test_a_fork_that_cannot_have_the_data_is_inconclusive_and_others_an_error(repository, tmp_path):
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", repository, clone)
+    dvc(clone, "remote", "modify", "store", "url", tmp_path / "file" / "store")
+    (tmp_path / "file").write_text("no folder, so that nothing can be read there")
+    told = run_ci(clone, None, None, CiJob(is_fork=True))
+    assert (told.verdict, told.bundle, told.comment) == ("inconclusive", None, "none")
+    assert "a pull request from a fork does not get" in Path(told.report).read_text()
+    with pytest.raises(WorkspaceError, match="dvc pull"):
+        run_ci(clone, None, None, CiJob())
+
+
+def test_a_comment_that_cannot_be_written_changes_no_verdict(tmp_path, on_github, caplog):
+    from shelfgap_flows.ci_job import this_job
+
+    on_github.token = "another"
+    (tmp_path / "params.yaml").write_text("not: parameters\n")
+    with pytest.raises(ShelfgapError, match=r"params\.yaml"):
+        run_ci(tmp_path, None, None, this_job())
+    assert "the token was refused (401)" in caplog.text
+    assert "Gate: no verdict" in (tmp_path / "gate" / "ci.md").read_text()
+
+
+def test_a_password_in_an_address_is_not_told(tmp_path, monkeypatch, on_github):
+    from shelfgap_flows.ci_job import this_job
+
+    def unreachable(*_):
+        raise TrackingError("https://ci:hunter2@mlflow.example.com: MLflow cannot be used")
+
+    patches_params(tmp_path / "params.yaml")  # its data is made by a stage
+    monkeypatch.setattr("shelfgap_flows.ci.run_release", unreachable)
+    with pytest.raises(TrackingError):
+        run_ci(tmp_path, None, None, this_job())
+    for text in (*on_github.bodies.values(), (tmp_path / "summary.md").read_text()):
+        assert "https://***@mlflow.example.com: MLflow cannot be used" in text
+        assert "hunter2" not in text
+
+
+def test_a_long_report_is_cut_between_lines():
+    from shelfgap_flows.ci import _shortened
+
+    text = "| a row of a table |\n" * 5000
+    short = _shortened(text)
+    assert len(short) < 65_000
+    assert set(short.splitlines()[:-2]) == {"| a row of a table |"}
+    assert short.endswith("the whole report is `gate.md` of the artefact.\n")
