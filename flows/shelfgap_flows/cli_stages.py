@@ -103,22 +103,44 @@ def evaluate(
     dataset: Annotated[Path | None, typer.Option(help="Dataset directory to score the bundle on.")] = None,
     split: Annotated[ScoredSplit, typer.Option(help="Which of its images.")] = ScoredSplit.TEST,
     precision: Annotated[Precision, typer.Option(help="Which model of the bundle.")] = Precision.INT8,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Instead, judge its alerts: the dataset holds shelf-days.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="With --timeline: also try other settings, and draw the trade-off.")
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Score on labelled images through the edge runtime: a bundle, or the models of the workspace."""
+    """Score on labelled images through the edge runtime: a bundle, or the models of the workspace.
+
+    With --timeline its alerts are scored over time, on shelf-days of `shelfgap data synth-days`.
+    """
     from shelfgap_flows.measure import evaluate_bundle, evaluate_stage
     from shelfgap_flows.params import workspace_params
 
     if (bundle is None) != (dataset is None):
         raise typer.BadParameter("--bundle and --dataset go together")
+    if sweep and not timeline:
+        raise typer.BadParameter("--sweep goes with --timeline")
+    if timeline and bundle is None:
+        raise typer.BadParameter("--timeline needs --bundle and --dataset")
     if bundle is None or dataset is None:
         report = evaluate_stage(_workspace(workspace))
         summary = [_scores(report["test"][name]) for name in ("fp32", "int8")]
         _show(report, as_json, *summary)
         return
-    params = workspace_params(workspace).evaluation
-    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value, params)
+    params = workspace_params(workspace)
+    if timeline:
+        from shelfgap_training.temporal.report import timeline_lines
+
+        from shelfgap_flows.timeline import evaluate_timeline
+
+        with progress_bars() as progress:
+            report = evaluate_timeline(_workspace(workspace), params, bundle, dataset, precision.value, sweep, progress)
+        _show(report, as_json, *timeline_lines(report))
+        return
+    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value, params.evaluation)
     _show(evaluation, as_json, _scores(evaluation))
 
 

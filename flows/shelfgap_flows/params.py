@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
-from shelfgap_training.params import EvaluationParams, ModelParams, Preset, TrainParams
+from shelfgap_training.params import EvaluationParams, ModelParams, MonitorSection, Preset, TimelineParams, TrainParams
 
 from shelfgap_flows.search_space import SearchSpaceError, SweepParams, require_searchable
 
@@ -39,6 +39,8 @@ class Params(Section):
     bench: BenchParams
     gate: GateParams
     bundle: BundleParams
+    monitor: MonitorSection
+    timeline: TimelineParams
 
     @model_validator(mode="after")
     def _preset_exists(self) -> Self:

@@ -239,7 +239,7 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
     training = read_stage_report(workspace, "training.json", "shelfgap train")
     exported = read_stage_report(workspace, "export.json", "shelfgap export")
     origin = {**training, "parameters": exported["parameters"], "macs": exported["macs"]}
-    manifest = _with_provenance(manifest, params, training)
+    manifest = replace(_with_provenance(manifest, params, training), monitor=params.monitor.on_device().to_bundle())
     write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights, origin)
     shutil.copyfile(workspace.models / "detector.pt", workspace.champion)
     return {"bundle": str(workspace.bundle), "version": manifest.version}

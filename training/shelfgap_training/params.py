@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from shelfgap_datasets.params import AugmentParams, Fraction, Section
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.toml_table import ConfigError
 
 
 class ModelParams(Section):
@@ -121,3 +123,49 @@ class EvaluationParams(Section):
     gallery: Annotated[int, Field(ge=1)]  # worst pictures of the test split
     slices: SliceParams
     calibration: CalibrationParams
+
+
+class MonitorSection(Section):
+    """When frames become an alert: what a bundle tells devices (see `shelfgap_edge.monitor.params`)."""
+
+    open_frames: int
+    open_minutes: float
+    low_frames: int
+    low_minutes: float
+    close_frames: int
+    close_minutes: float
+    contrary_weight: float
+    min_share: float
+    max_occluded_share: float
+    max_hold_minutes: float
+    min_likeness: float
+    min_spread: float
+    min_sharpness_share: float
+    camera_frames: int
+    camera_minutes: float
+    silent_minutes: float
+    reopen_minutes: float
+    escalate_minutes: float
+    learn_facings: bool
+
+    @model_validator(mode="after")
+    def _devices_take_them(self) -> Self:
+        try:
+            self.on_device()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def on_device(self) -> MonitorParams:
+        """Return them as a device reads them."""
+        return MonitorParams.from_bundle(self.model_dump())
+
+
+class TimelineParams(Section):
+    """How alerts are judged on shelf-days, and which settings are tried (see `temporal`)."""
+
+    min_gap_minutes: Annotated[float, Field(ge=0)]  # shorter gaps need no alert
+    min_alerted_share: Annotated[float, Field(ge=0, lt=1)]  # limits that a chosen point should keep
+    max_false_alerts_per_day: Annotated[float, Field(gt=0)]
+    open_frames: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_ascending)]
+    open_minutes: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_ascending)]

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from shelfgap_edge.errors import BundleError
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.toml_table import ConfigError
 
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 """Version of the bundle format. A device refuses a major version it does not know.
 
-1.1 added `device_class`, 1.2 `provenance`.
+1.1 added `device_class`, 1.2 `provenance`, 1.3 `monitor`.
 """
 
 POSTPROCESS_VERSION = 1
@@ -52,7 +54,7 @@ GOLDEN_DIR = "golden"
 GOLDEN_FILE = "golden/expected.json"
 
 
-_ADDED_LATER = {"device_class", "provenance"}  # keys that an older bundle of this major version lacks
+_ADDED_LATER = {"device_class", "provenance", "monitor"}  # keys that an older bundle of this major version lacks
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Manifest:
             None in bundles before format 1.1.
         provenance: what a rebuild needs: `params` (the values of params.yaml), and with which commit, libraries and
             arithmetic `training` and `release` ran. None in bundles before format 1.2.
+        monitor: when frames become an alert (see `monitor.params.MonitorParams`). None in bundles before format 1.3.
     """
 
     format_version: str
@@ -93,6 +96,7 @@ class Manifest:
     postprocess_version: int = POSTPROCESS_VERSION
     device_class: str | None = None
     provenance: Mapping[str, Any] | None = None
+    monitor: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON with sorted keys."""
@@ -167,6 +171,11 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
     device_class = values["device_class"]
     expect(device_class is None or isinstance(device_class, str), "device_class", "a string or null")
     expect(values["provenance"] is None or isinstance(values["provenance"], dict), "provenance", "an object or null")
+    expect(values["monitor"] is None or isinstance(values["monitor"], dict), "monitor", "an object or null")
+    try:
+        MonitorParams.from_bundle(values["monitor"])
+    except ConfigError as error:
+        raise BundleError(f"{where}: {error}") from None
     for key, known in (
         ("colour_order", "RGB"),
         ("resize", "stretch"),

@@ -1,0 +1,83 @@
+"""`shelfgap evaluate --timeline`: what a bundle's alerts are worth on shelf-days, and which settings suit it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shelfgap_datasets.coco import write_text_atomic
+
+from shelfgap_flows.params import Params
+from shelfgap_flows.stage_files import write_json
+from shelfgap_flows.workspace import Workspace
+
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate_timeline(
+    workspace: Workspace,
+    params: Params,
+    bundle: Path,
+    dataset: Path,
+    precision: str,
+    with_sweep: bool,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Replay shelf-days through the monitor; writes reports/timeline.json, timeline.md and, of a sweep, timeline.png.
+
+    What was detected is kept in the workspace, so that a second call, or one after a kill, looks at no frame twice.
+
+    Args:
+        workspace: where reports and detections go.
+        params: `monitor`, unless the bundle has its own; `timeline` and `evaluation`.
+        bundle: directory or `.tar`; its checksums are verified.
+        dataset: shelf-days.
+        precision: "int8" or "fp32".
+        with_sweep: also try the settings of `timeline`.
+        progress: told (what, done, in all).
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DatasetError: no timeline.
+    """
+    from shelfgap_edge.monitor.params import MonitorParams
+    from shelfgap_edge.runtime import Detector
+    from shelfgap_training.temporal.days import TIMELINE_FILE, read_days
+    from shelfgap_training.temporal.report import timeline_markdown
+    from shelfgap_training.temporal.seen import read_all
+    from shelfgap_training.temporal.sweep import choose, draw_trade_off, measure, sweep
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(what, done, total)
+
+    detector = Detector.load(bundle, precision=precision, threads=os.cpu_count() or 1)
+    manifest = detector.manifest
+    days = read_days(dataset)
+    thresholds = repr(sorted(manifest.score_thresholds.items()))
+    timeline = (dataset / TIMELINE_FILE).read_bytes()
+    key = hashlib.sha256(f"{manifest.version} {precision} {thresholds}".encode() + timeline).hexdigest()[:16]
+    readings = read_all(detector, dataset, days, workspace.scratch / f"timeline-{key}.jsonl", told("detecting"))
+    settings = params.monitor.on_device() if manifest.monitor is None else MonitorParams.from_bundle(manifest.monitor)
+    point = measure(days, readings, settings, params.timeline.min_gap_minutes, params.evaluation)
+    report: dict[str, Any] = {
+        "bundle": manifest.version,
+        "precision_mode": precision,
+        "days": len(days),
+        "frames": sum(len(of_day) for of_day in readings.values()),
+        "facings": sum(len(day.zones) for day in days),
+        "gaps": sum(len(day.gaps(params.timeline.min_gap_minutes)) for day in days),
+        "monitor": settings.to_bundle(),
+        **point.to_dict(),
+    }
+    if with_sweep:
+        points = sweep(days, readings, settings, params.timeline, params.evaluation, told("replaying"))
+        chosen = choose(points, params.timeline)
+        report["sweep"] = [one.to_dict() for one in points]
+        report["chosen"] = chosen.to_dict()
+        draw_trade_off(workspace.reports / "timeline.png", points, chosen, params.timeline)
+    write_json(workspace.reports / "timeline.json", report)
+    write_text_atomic(workspace.reports / "timeline.md", timeline_markdown(report))
+    return report

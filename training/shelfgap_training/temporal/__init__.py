@@ -1,0 +1,1 @@
+"""How soon and how rightly alerts come: a monitor replayed over shelf-days whose truth is known."""

@@ -1,0 +1,122 @@
+"""One shelf-day through a monitor: each gap with the alert that it got, each alert with the gap that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.monitor.availability import share
+from shelfgap_edge.monitor.camera import CameraMonitor
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.monitor.reading import FrameReading
+
+from shelfgap_training.temporal.days import ShelfDay, Span
+
+_SLACK_FRAMES = 2.0  # a shelf that was filled a moment before the alert was empty all the same
+_TRUE_FOR = {"gap": frozenset({"gap"}), "low": frozenset({"gap", "low"})}
+
+
+@dataclass(frozen=True)
+class DayOutcome:
+    """What a monitor made of a day.
+
+    Attributes:
+        name: of the day.
+        delays_minutes: of each gap that was alerted, from its begin to the alert; 0 where one was open already.
+        missed: gaps that nobody was told of while they lasted.
+        false_gaps, false_lows: alerts opened, reopened or escalated to a gap while the zone was in no such state.
+        camera_alerts: of a camera that was said to be blinded or moved.
+        repeats: further alerts of gaps that had one.
+        availability: as the monitor has it.
+        true_availability: as it was.
+        frame_minutes: between frames.
+    """
+
+    name: str
+    delays_minutes: tuple[float, ...]
+    missed: int
+    false_gaps: int
+    false_lows: int
+    camera_alerts: int
+    repeats: int
+    availability: float
+    true_availability: float
+    frame_minutes: float
+
+
+def without_holds(params: MonitorParams) -> MonitorParams:
+    """Return the parameters with no frame held back: for what the occlusion logic brings."""
+    return replace(params, max_occluded_share=1.0, min_likeness=-1.0, min_spread=0.0, min_sharpness_share=0.0)
+
+
+def replay(
+    day: ShelfDay, readings: Sequence[FrameReading], params: MonitorParams, min_gap_minutes: float
+) -> DayOutcome:
+    """Show the frames of a day to a fresh monitor with a zone for each facing, and compare with what was true.
+
+    Args:
+        day: the truth.
+        readings: what was detected in its frames.
+        params: of the monitor.
+        min_gap_minutes: gaps that last no longer need no alert.
+    """
+    monitor = CameraMonitor(day.name, day.zones, params)
+    events = [event for reading in readings for event in monitor.observe(reading)]
+    starts = [
+        event for event in events if event.zone is not None and event.action in ("opened", "reopened", "escalated")
+    ]
+    slack = _SLACK_FRAMES * day.frame_s
+    false = {
+        kind: sum(
+            event.kind == kind
+            and _is_new(event, events)
+            and not day.shown(str(event.zone), _TRUE_FOR[kind], event.since - slack, event.at)
+            for event in starts
+        )
+        for kind in _TRUE_FOR
+    }
+    told = {zone.name: _told_spans(zone.name, events, day.times[-1]) for zone in day.zones}
+    delays, missed, repeats = [], 0, 0
+    for zone, gap in day.gaps(min_gap_minutes):
+        mine = [span for span in told[zone] if span.start <= gap.end and span.end > gap.start]
+        repeats += max(0, len(mine) - 1)
+        if mine:
+            delays.append(max(0.0, mine[0].start - gap.start) / 60)
+        else:
+            missed += 1
+    return DayOutcome(
+        day.name,
+        tuple(delays),
+        missed,
+        false["gap"],
+        false["low"],
+        sum(event.zone is None and event.action == "opened" for event in events),
+        repeats,
+        share(monitor.availability()) or 0.0,
+        day.availability(),
+        day.frame_s / 60,
+    )
+
+
+def _is_new(event: AlertEvent, events: Sequence[AlertEvent]) -> bool:
+    """Say whether an escalation tells of a new state: low stock that ran out. Others repeat what was told."""
+    if event.action != "escalated":
+        return True
+    before = [e.kind for e in events if e.alert_id == event.alert_id and e.sequence < event.sequence]
+    return before[-1] != event.kind
+
+
+def _told_spans(zone: str, events: Sequence[AlertEvent], end: float) -> list[Span]:
+    """Return the times in which an alert of a gap was open for a zone."""
+    spans: list[Span] = []
+    since: float | None = None
+    for event in events:
+        if event.zone != zone:
+            continue
+        if event.action == "resolved" and since is not None:
+            spans.append(Span(since, event.at, "gap"))
+            since = None
+        elif event.kind == "gap" and event.action != "resolved" and since is None:
+            since = event.at
+    return spans if since is None else [*spans, Span(since, end + 1, "gap")]

@@ -1,0 +1,50 @@
+"""An evaluation over time for people, as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shelfgap_training.report import figure_text, markdown_table
+from shelfgap_training.temporal.figures import TEMPORAL_TITLES
+
+_IN_SWEEP = ("alerted_share", "delay_p50_minutes", "delay_p90_minutes", "false_alerts_per_day", "repeats_per_day")
+
+
+def timeline_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the table of an evaluation: each figure with and without frames held back."""
+    rows = [
+        [title, figure_text(report["figures"][name], 3), figure_text(report["without_holds"][name], 3)]
+        for name, title in TEMPORAL_TITLES.items()
+    ]
+    head = [
+        f"{report['days']} camera-days, {report['frames']} frames, {report['facings']} facings, {report['gaps']} gaps; "
+        f"open after {report['open_frames']} frames and {report['open_minutes']:g} minutes",
+        "",
+    ]
+    return [*head, markdown_table(["", "frames held back", "all frames counted"], rows)]
+
+
+def timeline_markdown(report: Mapping[str, Any]) -> str:
+    """Return the page `timeline.md`."""
+    lines = ["# Alerts on shelf-days", "", *timeline_lines(report), ""]
+    if "sweep" in report:
+        rows = [
+            [
+                point["open_frames"],
+                point["open_minutes"],
+                *(figure_text(point["figures"][name], 3) for name in _IN_SWEEP),
+            ]
+            for point in report["sweep"]
+        ]
+        chosen = report["chosen"]
+        lines += [
+            "## Settings tried",
+            "",
+            markdown_table(["open_frames", "open_minutes", *(TEMPORAL_TITLES[name] for name in _IN_SWEEP)], rows),
+            "",
+            f"Chosen: open_frames {chosen['open_frames']}, open_minutes {chosen['open_minutes']:g}. "
+            "They go into `monitor` of params.yaml, and with the next bundle to devices. `timeline.png` draws them.",
+            "",
+        ]
+    return "\n".join(lines)
