@@ -47,7 +47,7 @@ class EdgePlan(Plan):
 
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera: by the bundle's values where `[monitor]` says nothing."""
-        base = MonitorParams.from_bundle(getattr(manifest, "monitor", None))
+        base = MonitorParams.from_bundle(manifest.monitor)
         params = MonitorParams.from_table(copy.deepcopy(self._monitor_table), base)
         return {
             name: CameraMonitor(name, self._zones[name], params, shelf=camera.shelf, store=self._config.store)
