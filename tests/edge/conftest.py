@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from published import Shop
+from running_service import end_all
 from shelfgap_edge.bundle import compute_sums
 from shelfgap_edge.contract import FORMAT_VERSION, MODEL_FILES, Manifest
 from shelfgap_edge.golden import Tolerance, golden_frame, golden_json
@@ -180,6 +181,12 @@ def _model() -> Callable[..., onnx.ModelProto]:
 @pytest.fixture(name="a_manifest")
 def _a_manifest() -> Callable[..., Manifest]:
     return a_manifest
+
+
+@pytest.fixture(autouse=True)
+def no_service_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture

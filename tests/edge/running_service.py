@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
 import os
@@ -19,6 +18,7 @@ from shelfgap_edge.service.tokens import hash_token
 
 STAND_IN = Path(__file__).with_name("stand_in_parts.py")
 READY_SECONDS = 300
+_started: list[Running] = []
 
 
 def token_of(camera: str) -> str:
@@ -138,5 +138,12 @@ def start(
             stderr=errors,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         )
-    atexit.register(process.kill)  # where a test failed before its end
-    return Running(process, log)
+    running = Running(process, log)
+    _started.append(running)
+    return running
+
+
+def end_all() -> None:
+    """Kill what a test left running and close the connections to it."""
+    while _started:
+        _started.pop().stop(signal.SIGKILL)

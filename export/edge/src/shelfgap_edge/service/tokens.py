@@ -30,7 +30,7 @@ def hash_token(token: str) -> str:
     """Return what is kept of a token.
 
     >>> hash_token("sgt_x")[:14]
-    'sha256:07ac90b'
+    'sha256:ec6c0d1'
     """
     return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
 
