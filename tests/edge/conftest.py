@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from published import Shop
-from running_service import end_all
+from running_service import ended
 from shelfgap_edge.bundle import compute_sums
 from shelfgap_edge.contract import FORMAT_VERSION, MODEL_FILES, Manifest
 from shelfgap_edge.golden import Tolerance, golden_frame, golden_json
@@ -185,8 +185,13 @@ def _a_manifest() -> Callable[..., Manifest]:
 
 @pytest.fixture(autouse=True)
 def no_service_left() -> Iterator[None]:
-    yield
-    end_all()
+    with ended():  # a service of a whole module was started before
+        yield
+
+
+@pytest.fixture(scope="session", name="write_bundle")
+def write_bundle_fixture() -> Callable[..., Path]:
+    return write_bundle
 
 
 @pytest.fixture

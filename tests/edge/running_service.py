@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -143,7 +144,10 @@ def start(
     return running
 
 
-def end_all() -> None:
-    """Kill what a test left running and close the connections to it."""
-    while _started:
+@contextmanager
+def ended() -> Iterator[None]:
+    """Kill what was started within, and close the connections to it."""
+    before = len(_started)
+    yield
+    while len(_started) > before:
         _started.pop().stop(signal.SIGKILL)

@@ -27,9 +27,7 @@ body_seconds = 5
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    from conftest import write_bundle
-
+def service(tmp_path_factory, write_bundle):
     folder = tmp_path_factory.mktemp("service")
     bundle = write_bundle(folder / "bundle")
     config = edge_toml(folder, bundle, ["c1", "c2"], MORE, HTTP)

@@ -119,6 +119,7 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path)
     code, result, err = ci(candidate)
     assert (code, result["verdict"], result["comment"]) == (0, "pass", "updated"), err[-4000:]
     gate = json.loads((candidate / "reports" / "gate.json").read_text())
+    assert gate["champion"].pop("origin").startswith("released here before")
     assert gate["champion"] == champion != gate["candidate"]
     assert (candidate / "gate" / "gate.xml").is_file()
 
