@@ -124,7 +124,7 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path)
     assert (candidate / "gate" / "gate.xml").is_file()
 
     for keys, value, expected, sign in (
-        (("gate", "min_ap50"), 1.1, (1, "fail"), "❌"),
+        (("gate", "min_ap50"), 1.0, (1, "fail"), "❌"),
         (("gate", "min_groups"), 50, (3, "inconclusive"), "❔"),
     ):
         before = (candidate / "params.yaml").read_text()
