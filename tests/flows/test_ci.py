@@ -123,12 +123,13 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path)
     assert gate["champion"] == champion != gate["candidate"]
     assert (candidate / "gate" / "gate.xml").is_file()
 
-    for keys, value, expected, sign in (
-        (("gate", "min_ap50"), 1.0, (1, "fail"), "❌"),
-        (("gate", "min_groups"), 50, (3, "inconclusive"), "❔"),
+    for changes, expected, sign in (
+        ([("presets", "fast", "train", "epochs", 1), ("gate", "min_ap50", 1.0)], (1, "fail"), "❌"),
+        ([("gate", "min_groups", 50)], (3, "inconclusive"), "❔"),
     ):
         before = (candidate / "params.yaml").read_text()
-        change_params(candidate, *keys, value=value)
+        for *keys, value in changes:
+            change_params(candidate, *keys, value=value)
         code, result, err = ci(candidate)
         assert (code, result["verdict"], result["bundle"]) == (*expected, None), err[-4000:]
         assert not (candidate / "gate" / "bundle.tar").exists()

@@ -44,6 +44,7 @@ def test_the_commands_are_those_that_others_rely_on():
         "bundle keygen",
         "bundle rebuild",
         "bundle sign",
+        "ci",
         "data card",
         "data check",
         "data correct",
