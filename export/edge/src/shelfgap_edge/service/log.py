@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import traceback
@@ -17,6 +18,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        record = copy.copy(record)  # other handlers see it too
         if isinstance(record.args, tuple):
             record.args = tuple(_scalar(value) for value in record.args)
         elif isinstance(record.args, dict):
