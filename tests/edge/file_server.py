@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ class FileServer:
         status: what it answers to all.
         on_chunk: called with all bytes sent so far, after each chunk.
         sent: bytes of bodies sent, by path.
+        connections: open ones.
         headers: of each request.
     """
 
@@ -46,11 +48,19 @@ class FileServer:
     sent: Counter[str] = field(default_factory=Counter)
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
+    connections: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent_blobs(self) -> int:
         """Return the bytes sent of files that are no index."""
         return sum(count for path, count in self.sent.items() if "/blobs/" in path)
+
+    def wait_quiet(self) -> None:
+        """Wait until nothing is sent to clients that are gone."""
+        deadline = time.monotonic() + 60
+        while self.connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
 
 @contextmanager
@@ -82,6 +92,15 @@ def serve(root: Path, tls: object = None, **options: object) -> Iterator[FileSer
 class _Handler(BaseHTTPRequestHandler):
     server_state: FileServer
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        with self.server_state.lock:
+            self.server_state.connections += 1
+        try:
+            super().handle()
+        finally:
+            with self.server_state.lock:
+                self.server_state.connections -= 1
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

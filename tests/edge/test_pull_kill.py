@@ -60,6 +60,7 @@ def test_fifty_kills(shop):
                 time.sleep(chance.uniform(0, seconds))
             process.kill()
             complete += process.wait(60) == 0
+            server.wait_quiet()
             now = running_version(device)
             assert now in (str(kill), version)
             missing = 0 if now == version else sum(size - gathered(device, name) for name, size in new.items())
