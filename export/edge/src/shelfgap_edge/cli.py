@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="shelfgap-edge", description="Find gaps on shelves, on the device.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], about: str, example: str) -> _Parser:
+    def add_command(name: str, command: Callable[[argparse.Namespace], int], about: str, example: str) -> _Parser:
         sub: _Parser = commands.add_parser(
             name,
             help=about,
@@ -151,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         sub.set_defaults(command=command)
+        return sub
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], about: str, example: str) -> _Parser:
+        sub = add_command(name, command, about, example)
         sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle directory or a .tar of one")
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         sub.add_argument(
@@ -196,46 +200,27 @@ def _parser() -> argparse.ArgumentParser:
         "shelfgap-edge verify bundle.tar --keys release.pub",
     )
     add_runtime(sub)
-
-    def add_other(
-        name: str,
-        command: Callable[[argparse.Namespace], int],
-        arguments: Callable[[argparse.ArgumentParser], None],
-        about: str,
-        example: str,
-    ) -> None:
-        sub = commands.add_parser(
-            name,
-            help=about,
-            description=about,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        sub.set_defaults(command=command)
-        arguments(sub)
-
-    add_other(
+    sub = add_command(
         "pull",
         pull_command,
-        add_pull_arguments,
         "Keep this device at the release that its ring is offered.",
         "shelfgap-edge pull https://models.example.com --state /var/lib/shelfgap --keys release.pub",
     )
-    add_other(
+    add_pull_arguments(sub)
+    sub = add_command(
         "serve",
         serve_command,
-        add_serve_arguments,
         "Take frames from cameras, judge them, send alerts.",
         "shelfgap-edge serve --config /etc/shelfgap/edge.toml",
     )
-    add_other(
+    add_serve_arguments(sub)
+    sub = add_command(
         "token",
         token_command,
-        add_token_arguments,
         "Make a token for a camera, and the hash of it for edge.toml.",
         "shelfgap-edge token lyon-3-17",
     )
+    add_token_arguments(sub)
     return parser
 
 
