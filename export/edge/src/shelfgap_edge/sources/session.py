@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from shelfgap_edge.overwrite import overwrite
 
 Put = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], None]
 """Takes (camera id, JPEG or None, RGB pixels or None, time of the frame); the buffer is the taker's from then on."""
+
+logger = logging.getLogger(__name__)
 
 
 class Ledger(Protocol):
@@ -120,9 +123,10 @@ class Session:
             return False
         try:
             self._put(camera_id, jpeg, pixels, time.time() if at is None else at)
-        except Exception:
+        except Exception as error:
             overwrite(jpeg)
             overwrite(pixels)
+            logger.warning("a frame of %s was not taken: %s", camera_id, type(error).__name__)
             self._ledger.counted("not-taken")
             return False
         self._ledger.delivered()
