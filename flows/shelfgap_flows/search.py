@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 _KEY, _REASON, _RUN = "key", "reason", "mlflow_run_id"
+_ask = threading.Lock()  # SQLite has no lock of a row: two threads that ask at once are both given the waiting trial
 
 
 class SweepError(ShelfgapError):
@@ -100,7 +102,8 @@ class Search:
         """Begin a new trial, or take up one that was broken off."""
         study = self._study
         if number is None:
-            trial = study.ask()
+            with _ask:
+                trial = study.ask()
         else:
             trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
         seed = self.sweep.seed + trial.number

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,20 @@ def test_what_the_last_validation_found_outlives_a_kill(tmp_path):
     assert math.isnan(search(tmp_path).begin(0).last_found)
     trial.is_promising(4, 0.5)
     assert search(tmp_path).begin(0).last_found == 0.5
+
+
+def test_trials_that_begin_at_the_same_moment_are_not_the_same(tmp_path):
+    together = threading.Barrier(4)
+
+    def begin(own):
+        together.wait()
+        return own.begin(None).number
+
+    for attempt in map(str, range(5)):  # one goes well as a rule
+        (tmp_path / attempt).mkdir()
+        searches = [search(tmp_path / attempt) for _ in range(4)]
+        with ThreadPoolExecutor(4) as threads:
+            assert sorted(threads.map(begin, searches)) == [0, 1, 2, 3]
 
 
 def test_a_failure_is_kept_with_its_reason_and_is_no_result(tmp_path):
