@@ -44,7 +44,7 @@ class SynthParams(Section):
 class ShelfDayParams(Section):
     """Days before one fixed camera each."""
 
-    days: Annotated[int, Field(gt=0, le=99)]
+    days: Annotated[int, Field(gt=0, le=999)]
     seed: Annotated[int, Field(ge=0)]
     height: Annotated[int, Field(ge=64)]
     width: Annotated[int, Field(ge=64)]

@@ -438,7 +438,7 @@ def synth(
 @data_app.command("synth-days", epilog="Example: shelfgap data synth-days data/days --days 3 --seed 7")
 def synth_days(
     to: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset directory to make.")],
-    days: Annotated[int | None, typer.Option(min=1, max=99, help="Number of days; else from params.yaml.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=999, help="Number of days; else from params.yaml.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed; else from params.yaml.")] = None,
     products: ProductsOption = None,
     workspace: WorkspaceOption = Path(),

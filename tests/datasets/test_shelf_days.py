@@ -12,6 +12,7 @@ import pytest
 from shelfgap_datasets.coco import load_dataset
 from shelfgap_datasets.params import ShelfDayParams, SynthParams
 from shelfgap_datasets.schema import DatasetError, box_problem
+from shelfgap_datasets.synthetic import shelf_days
 from shelfgap_datasets.synthetic.day import simulate_day
 from shelfgap_datasets.synthetic.faces import load_faces
 from shelfgap_datasets.synthetic.scene import build_scene, stock_state
@@ -113,6 +114,41 @@ def test_any_number_of_workers_writes_the_same_bytes(rendered, tmp_path):
     for path in sorted(root.rglob("*")):
         if path.is_file():
             assert (tmp_path / "again" / path.relative_to(root)).read_bytes() == path.read_bytes(), path
+
+
+def test_a_stopped_run_goes_on_and_writes_the_same_bytes(rendered, tmp_path, monkeypatch):
+    root, _, _ = rendered
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize_days(tmp_path / "days", PARAMS, stop, workers=1)
+    assert not (tmp_path / "days").exists()
+    asked = []
+    monkeypatch.setattr(shelf_days, "render_moment", lambda *key: asked.append(key) or render_moment(*key))
+    synthesize_days(tmp_path / "days", PARAMS, workers=1)
+    frames = len(json.loads((root / "annotations.json").read_text())["images"])
+    assert len(asked) == frames - 12  # those of the first job are there
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            assert (tmp_path / "days" / path.relative_to(root)).read_bytes() == path.read_bytes(), path
+    assert [path.name for path in tmp_path.iterdir()] == ["days"]
+
+
+def test_what_another_run_left_is_not_taken(tmp_path):
+    one_day = PARAMS.model_copy(update={"days": 1, "minutes_per_frame": 120})
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize_days(tmp_path / "days", one_day, stop, workers=1)
+    synthesize_days(tmp_path / "days", one_day.model_copy(update={"seed": 5}), workers=1)
+    synthesize_days(tmp_path / "other", one_day.model_copy(update={"seed": 5}), workers=1)
+    ours, theirs = ((tmp_path / name / "annotations.json").read_bytes() for name in ("days", "other"))
+    assert ours == theirs
+    assert {path.name for path in tmp_path.iterdir()} == {"days", "other"}
 
 
 def test_what_does_not_change_looks_the_same_from_frame_to_frame():

@@ -205,9 +205,16 @@ def _processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_the_error_analysis_runs_on_the_workspace(released, tmp_path):
+NOTEBOOKS = {
+    "02_error_analysis": ("recall at 0.9 precision", "Labelled boxes", "% of the frame", "false alarms"),
+    "03_latency_and_alerts": ("1500 cameras, a frame every 60 s each", "facings; ", "gaps alerted", "open_frames"),
+}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebooks_run_on_the_workspace(released, tmp_path, name):
     root, _, _ = released
-    notebook = REPOSITORY / "notebooks" / "02_error_analysis.py"
+    notebook = REPOSITORY / "notebooks" / f"{name}.py"
     environment = {**os.environ, "SHELFGAP_WORKSPACE": str(root), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     target = tmp_path / "executed.ipynb"
     done = run("jupytext", "--to", "ipynb", "--execute", "--output", target, notebook, env=environment)
@@ -215,7 +222,7 @@ def test_the_error_analysis_runs_on_the_workspace(released, tmp_path):
     cells = json.loads(target.read_text())["cells"]
     pictures = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     assert len(pictures) >= 3
-    for told in ("recall at 0.9 precision", "Labelled boxes", "% of the frame", "false alarms"):
+    for told in NOTEBOOKS[name]:
         assert told in str([cell.get("outputs") for cell in cells])
 
 

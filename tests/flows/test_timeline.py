@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shelfgap_datasets.schema import DatasetError
+from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.contract import CLASSES
 from shelfgap_edge.monitor.params import MonitorParams
 from shelfgap_edge.monitor.reading import FrameReading, Glance, Look
 from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.runtime import Detector
 from shelfgap_flows.params import ParamsError, load_params
-from shelfgap_training.temporal.days import read_days
+from shelfgap_training.temporal.chart import draw_day
+from shelfgap_training.temporal.days import Span, read_days
 from shelfgap_training.temporal.figures import TEMPORAL_TITLES, _quantile, temporal_figures
 from shelfgap_training.temporal.replay import DayOutcome, replay, without_holds
 from shelfgap_training.temporal.report import timeline_lines, timeline_markdown
@@ -97,16 +99,16 @@ def test_a_day_is_read_with_its_gaps(day):
 def test_a_perfect_detector_is_late_by_the_persistence_alone(day):
     outcome = replay(day, seen(day, truth), PARAMS, 30)
     assert outcome.delays_minutes == (5.0,)  # the second frame that shows it
-    assert (outcome.missed, outcome.false_gaps, outcome.false_lows, outcome.repeats) == (0, 0, 0, 0)
+    assert (len(outcome.missed), outcome.false_gaps, outcome.false_lows, outcome.repeats) == (0, 0, 0, 0)
     assert outcome.availability == pytest.approx(outcome.true_availability, abs=0.01)
 
 
 def test_a_blind_detector_misses_and_a_seer_of_ghosts_is_wrong(day):
-    assert replay(day, seen(day, lambda minute: []), PARAMS, 30).missed == 1
+    assert replay(day, seen(day, lambda minute: []), PARAMS, 30).missed == (("facing-0", day.gaps(30)[0][1]),)
     ghosts = replay(
         day, seen(day, lambda minute: [*truth(minute), ("gap", 1)] if minute < 100 else truth(minute)), PARAMS, 30
     )
-    assert (ghosts.false_gaps, ghosts.missed) == (1, 0)
+    assert (ghosts.false_gaps, len(ghosts.missed)) == (1, 0)
     lows = replay(day, seen(day, lambda minute: [*truth(minute), ("low", 1)]), PARAMS, 30)
     assert (lows.false_gaps, lows.false_lows) == (0, 1)
 
@@ -143,8 +145,12 @@ def test_what_the_occlusion_logic_brings(day):
     assert (counted.false_gaps, counted.repeats) == (1, 1)
 
 
+FALSE_GAP = AlertEvent("a", 1, "opened", "gap", "c", "z", None, None, 60.0, 0.0, 3, None)
+
+
 def outcome(name="d", delays=(5.0,), missed=0, false_gaps=0, error=0.0):
-    return DayOutcome(name, tuple(delays), missed, false_gaps, 0, 0, 0, 0.9 + error, 0.9, 5.0)
+    gaps = (("z", Span(0.0, 3600.0, "gap")),) * missed
+    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, {}, 0, 0, 0.9 + error, 0.9, 5.0)
 
 
 def test_figures_are_of_all_days_together_with_intervals():
@@ -201,6 +207,17 @@ def test_a_sweep_shows_the_trade_off_and_chooses_a_point(day, tmp_path):
     assert "| 1 | 0.0 |" in page
     assert "Chosen: open_frames 3, open_minutes 0." in page
     assert timeline_lines(report)[0].startswith("1 camera-days, 60 frames, 2 facings, 1 gaps; open after 3 frames")
+
+
+def test_a_day_is_drawn_with_a_row_for_each_facing_at_which_something_happened(day, tmp_path):
+    heights = []
+    for shown in (lambda minute: [], lambda minute: [*truth(minute), ("gap", 1)]):
+        draw_day(tmp_path / "d.png", day, replay(day, seen(day, shown), PARAMS, 30))
+        with Image.open(tmp_path / "d.png") as picture:
+            heights.append(picture.height)
+            colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+        assert (0xD9, 0x70, 0x5F) in colours  # the gap that was there
+    assert heights[0] == heights[1]  # one row and two, and room for four
 
 
 def test_where_no_point_keeps_the_limits_the_least_wrong_is_chosen():
@@ -286,7 +303,7 @@ def test_the_command_writes_reports_and_looks_at_no_frame_twice(run_command, day
     assert report["monitor"] == DEFAULTS.monitor.model_dump()
     assert len(report["sweep"]) == len(DEFAULTS.timeline.open_frames) * len(DEFAULTS.timeline.open_minutes)
     written = {path.name for path in (workspace / "reports").iterdir()}
-    assert written == {"timeline.json", "timeline.md", "timeline.png"}
+    assert written == {"timeline.json", "timeline.md", "timeline.png", "timeline-day.png"}
     for picture in (tmp_path / "images" / "day-00").iterdir():
         if picture.name != "0000.jpg":  # whose size is read
             picture.unlink()

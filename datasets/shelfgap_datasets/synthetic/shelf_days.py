@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from shelfgap_datasets.synthetic.warp import Image
 TIMELINE_FILE = "timeline.json"
 _JPEG_QUALITY = 62  # of an ESP32-CAM
 _FRAMES_A_JOB = 12
+_PARTS = "parts"  # what is known of the frames that are there, while others are not
 _HIDDEN = 0.5  # share of a facing that must be covered for it to count as occluded
 _DATE = "2026-01-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 _MOST_DAYS = 28
@@ -73,8 +75,8 @@ def synthesize_days(
 ) -> Dataset:
     """Render days into `root`: `images/day-00/*.jpg`, `annotations.json` and `timeline.json`.
 
-    The files depend on `params` alone, and stand under their final name only when all are there. Times are those of
-    January 2026, day after day, without a time zone.
+    The files depend on `params` alone, and stand under their final name only when all are there; a run that was stopped
+    goes on from the frames that it has. Times are those of January 2026, day after day, without a time zone.
 
     Args:
         root: folder to make; one that holds an earlier synthetic dataset is replaced.
@@ -91,13 +93,14 @@ def synthesize_days(
     days: list[dict[str, Any]] = []
     played = [_play(params, day) for day in range(params.days)]
     total = sum(len(day.moments) for _, day in played)
-    with written_whole(root) as partial:
+    with written_whole(root, _key(params)) as partial:
+        (partial / _PARTS).mkdir(exist_ok=True)
         jobs = []
         for day, (_, of_day) in enumerate(played):
-            (partial / IMAGES_DIR / f"day-{day:02d}").mkdir(parents=True)
+            (partial / IMAGES_DIR / f"day-{day:02d}").mkdir(parents=True, exist_ok=True)
             count = len(of_day.moments)
             jobs += [
-                (partial / IMAGES_DIR, params, day, range(at, min(at + _FRAMES_A_JOB, count)), license)
+                (partial, params, day, range(at, min(at + _FRAMES_A_JOB, count)), license)
                 for at in range(0, count, _FRAMES_A_JOB)
             ]
         frames: list[dict[str, Any]] = []
@@ -113,6 +116,7 @@ def synthesize_days(
         dataset = Dataset(tuple(records), ANNOTATED_CLASSES)
         save_dataset(partial, dataset)
         write_text_atomic(partial / TIMELINE_FILE, json.dumps({"days": days}, indent=1) + "\n")
+        shutil.rmtree(partial / _PARTS)
     return dataset
 
 
@@ -138,16 +142,27 @@ def _photograph(image: Image, params: ShelfDayParams, day: int, frame: int, mome
     return cheapen(develop(image, light, _rng(params, day, 100 + frame)))
 
 
+def _key(params: ShelfDayParams) -> str:
+    """Return what stands for parameters and the code that renders."""
+    digest = hashlib.sha256(params.model_dump_json().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _render_frames(
     job: tuple[Path, ShelfDayParams, int, range, str],
 ) -> list[tuple[ImageRecord, list[int]]]:
     folder, params, day, frames, license = job
+    part = folder / _PARTS / f"{day}-{frames.start}.json"
+    if part.is_file():
+        return [(_record(record), covered) for record, covered in json.loads(part.read_text(encoding="utf-8"))]
     made = []
     moments = _play(params, day)[1].moments
     for frame in frames:
         still, covered = render_moment(params, day, frame)
         name = f"day-{day:02d}/{frame:04d}.jpg"
-        (folder / name).write_bytes(still.jpeg)
+        (folder / IMAGES_DIR / name).write_bytes(still.jpeg)
         record = ImageRecord(
             file_name=name,
             width=params.width,
@@ -162,7 +177,13 @@ def _render_frames(
             boxes=still.boxes,
         )
         made.append((record, covered))
+    write_text_atomic(part, json.dumps([(asdict(record), covered) for record, covered in made]))
     return made
+
+
+def _record(kept: dict[str, Any]) -> ImageRecord:
+    boxes = tuple(Box(box["class_name"], tuple(box["xyxy"])) for box in kept["boxes"])
+    return ImageRecord(**kept | {"boxes": boxes})
 
 
 def _time(day: int, minute: float) -> str:

@@ -39,10 +39,8 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
     day_of = np.repeat(np.arange(len(outcomes)), [len(day.delays_minutes) for day in outcomes])
     delays = np.array([delay for day in outcomes for delay in day.delays_minutes], np.float64)
     alerted = np.array([len(day.delays_minutes) for day in outcomes], np.float64)
-    gaps = alerted + [day.missed for day in outcomes]
-    counts = np.array(
-        [[d.false_gaps + d.false_lows, d.false_gaps, d.repeats, d.camera_alerts] for d in outcomes], np.float64
-    )
+    gaps = alerted + [len(day.missed) for day in outcomes]
+    counts = np.array([[len(d.false), d.false_gaps, d.repeats, d.camera_alerts] for d in outcomes], np.float64)
     errors = np.array([abs(day.availability - day.true_availability) for day in outcomes])
 
     def figures(weights: Weights) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shelfgap_edge.alerts.event import AlertEvent
@@ -24,8 +24,9 @@ class DayOutcome:
     Attributes:
         name: of the day.
         delays_minutes: of each gap that was alerted, from its begin to the alert; 0 where one was open already.
-        missed: gaps that nobody was told of while they lasted.
-        false_gaps, false_lows: alerts opened, reopened or escalated to a gap while the zone was in no such state.
+        missed: (zone, span) of gaps that nobody was told of while they lasted.
+        false: alerts opened, reopened or escalated to a gap while the zone was in no such state.
+        told: by zone, when an alert of a gap was open.
         camera_alerts: of a camera that was said to be blinded or moved.
         repeats: further alerts of gaps that had one.
         availability: as the monitor has it.
@@ -35,14 +36,24 @@ class DayOutcome:
 
     name: str
     delays_minutes: tuple[float, ...]
-    missed: int
-    false_gaps: int
-    false_lows: int
+    missed: tuple[tuple[str, Span], ...]
+    false: tuple[AlertEvent, ...]
+    told: Mapping[str, tuple[Span, ...]]
     camera_alerts: int
     repeats: int
     availability: float
     true_availability: float
     frame_minutes: float
+
+    @property
+    def false_gaps(self) -> int:
+        """How many of the false alerts say that a shelf is empty."""
+        return sum(event.kind == "gap" for event in self.false)
+
+    @property
+    def false_lows(self) -> int:
+        """How many of the false alerts say that stock is low."""
+        return len(self.false) - self.false_gaps
 
 
 def without_holds(params: MonitorParams) -> MonitorParams:
@@ -67,30 +78,27 @@ def replay(
         event for event in events if event.zone is not None and event.action in ("opened", "reopened", "escalated")
     ]
     slack = _SLACK_FRAMES * day.frame_s
-    false = {
-        kind: sum(
-            event.kind == kind
-            and _is_new(event, events)
-            and not day.shown(str(event.zone), _TRUE_FOR[kind], event.since - slack, event.at)
-            for event in starts
-        )
-        for kind in _TRUE_FOR
-    }
-    told = {zone.name: _told_spans(zone.name, events, day.times[-1]) for zone in day.zones}
-    delays, missed, repeats = [], 0, 0
+    false = tuple(
+        event
+        for event in starts
+        if _is_new(event, events)
+        and not day.shown(str(event.zone), _TRUE_FOR[event.kind], event.since - slack, event.at)
+    )
+    told = {zone.name: tuple(_told_spans(zone.name, events, day.times[-1])) for zone in day.zones}
+    delays, missed, repeats = [], [], 0
     for zone, gap in day.gaps(min_gap_minutes):
         mine = [span for span in told[zone] if span.start <= gap.end and span.end > gap.start]
         repeats += max(0, len(mine) - 1)
         if mine:
             delays.append(max(0.0, mine[0].start - gap.start) / 60)
         else:
-            missed += 1
+            missed.append((zone, gap))
     return DayOutcome(
         day.name,
         tuple(delays),
-        missed,
-        false["gap"],
-        false["low"],
+        tuple(missed),
+        false,
+        told,
         sum(event.zone is None and event.action == "opened" for event in events),
         repeats,
         share(monitor.availability()) or 0.0,
