@@ -70,15 +70,7 @@ def main() -> None:
     workspace = Workspace(arguments.workspace.resolve())
     dataset = load_dataset(workspace.dataset)
     size = workspace.params().model.input_size
-    manifest = make_manifest(
-        name="benchmark",
-        models={},
-        classes=dataset.detector_classes,
-        input_size=size,
-        score_thresholds=dict.fromkeys(dataset.detector_classes, 0.5),
-        hashes={},
-        metrics={},
-    )
+    manifest = make_manifest(name="benchmark", classes=dataset.detector_classes, input_size=size)
     models = dict(variants(workspace))
     detectors = {
         (name, runtime): Detector(manifest, model, threads=1, runtime=runtime)

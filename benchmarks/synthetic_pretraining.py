@@ -129,16 +129,7 @@ def _score(trained: TrainedDetector, root: Path) -> list[ClassMatches]:
     """Match the gaps that a detector finds in the test split."""
     size = trained.model.params.input_size
     model = with_float_front_end(export_core(trained.model), size).SerializeToString()
-    thresholds = dict.fromkeys(trained.classes, 0.5)
-    manifest = make_manifest(
-        name="benchmark",
-        models={},
-        classes=trained.classes,
-        input_size=size,
-        score_thresholds=thresholds,
-        hashes={},
-        metrics={},
-    )
+    manifest = make_manifest(name="benchmark", classes=trained.classes, input_size=size)
     scored = score_images(Detector(manifest, model), root, load_dataset(root).of_split("test"), ("gap",))
     found = [Detections(d.boxes_xyxy, d.scores, d.class_ids) for d in scored.detections]
     return class_matches(scored.truths, found, len(scored.classes))

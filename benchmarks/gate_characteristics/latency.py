@@ -48,15 +48,7 @@ def entrant(model: onnx.ModelProto, input_size: tuple[int, int], name: str) -> E
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / MODEL_FILES["fp32"]
         file.write_bytes(content)
-        manifest = make_manifest(
-            name=name,
-            models={"fp32": file},
-            classes=_CLASSES,
-            input_size=input_size,
-            score_thresholds=dict.fromkeys(_CLASSES, 0.5),
-            hashes={},
-            metrics={},
-        )
+        manifest = make_manifest(name=name, classes=_CLASSES, input_size=input_size, models={"fp32": file})
     return entrant_of(manifest, {MODEL_FILES["fp32"]: content}, name)
 
 

@@ -205,15 +205,7 @@ def export_detector(folder: Path, fold: Fold, quantize: QuantizeParams) -> dict[
     onnx.save(core, folder / CORE_FILE)
     onnx.save(with_float_front_end(core, size), bundle / MODEL_FILES["fp32"])
     onnx.save(quantized.model, bundle / MODEL_FILES["int8"])
-    manifest = make_manifest(
-        name="benchmark",
-        models={},
-        classes=trained.classes,
-        input_size=size,
-        score_thresholds=dict.fromkeys(trained.classes, 0.5),
-        hashes={},
-        metrics={},
-    )
+    manifest = make_manifest(name="benchmark", classes=trained.classes, input_size=size)
     (bundle / MANIFEST_FILE).write_text(manifest.to_json())
     return {
         **network_size(core)._asdict(),

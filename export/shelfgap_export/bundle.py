@@ -44,20 +44,20 @@ TOLERANCES = {"int8": Tolerance(box_px=4.0, score=0.06), "fp32": Tolerance(box_p
 def make_manifest(
     *,
     name: str,
-    models: Mapping[str, Path],
     classes: tuple[str, ...],
     input_size: tuple[int, int],
-    score_thresholds: Mapping[str, float],
-    hashes: Mapping[str, str],
-    metrics: Mapping[str, Any],
+    models: Mapping[str, Path] | None = None,
+    score_thresholds: Mapping[str, float] | None = None,
+    hashes: Mapping[str, str] | None = None,
+    metrics: Mapping[str, Any] | None = None,
     default_precision: str | None = None,
     device_class: str | None = None,
 ) -> Manifest:
     """Return the manifest of models (precision -> ONNX file); its version is a hash of their bytes.
 
-    Without a `default_precision` that is INT8, where there is such a model.
+    Thresholds that are not chosen yet are 0.5. Without a `default_precision` that is INT8, where there is such a model.
     """
-    digest = hashlib.sha256()
+    digest, models = hashlib.sha256(), models or {}
     for precision in sorted(models):
         digest.update(models[precision].read_bytes())
     return Manifest(
@@ -67,10 +67,10 @@ def make_manifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         classes=classes,
         input_size=input_size,
-        score_thresholds=dict(score_thresholds),
+        score_thresholds=dict(score_thresholds or dict.fromkeys(classes, 0.5)),
         default_precision=default_precision or ("int8" if "int8" in models else "fp32"),
-        hashes=dict(hashes),
-        metrics=dict(metrics),
+        hashes=dict(hashes or {}),
+        metrics=dict(metrics or {}),
         device_class=device_class,
     )
 

@@ -150,15 +150,7 @@ def choose(comparison: Comparison) -> tuple[Start, str]:
 def float_detector(trained: TrainedDetector) -> Detector:
     """Return the edge runtime's detector of a trained one, in float."""
     size = trained.model.params.input_size
-    manifest = make_manifest(
-        name="candidate",
-        models={},
-        classes=trained.classes,
-        input_size=size,
-        score_thresholds=dict.fromkeys(trained.classes, 0.5),
-        hashes={},
-        metrics={},
-    )
+    manifest = make_manifest(name="candidate", classes=trained.classes, input_size=size)
     return Detector(manifest, with_float_front_end(export_core(trained.model), size).SerializeToString())
 
 

@@ -161,15 +161,7 @@ def candidate_manifest(
     """Return a manifest for models (precision -> file) that are still being measured."""
     from shelfgap_export.bundle import make_manifest
 
-    return make_manifest(
-        name=workspace.params().bundle.name,
-        models=models,
-        classes=classes,
-        input_size=size,
-        score_thresholds=dict.fromkeys(classes, 0.5),
-        hashes={},
-        metrics={},
-    )
+    return make_manifest(name=workspace.params().bundle.name, classes=classes, input_size=size, models=models)
 
 
 def candidate_detector(

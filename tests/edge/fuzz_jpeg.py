@@ -1,6 +1,6 @@
 """Pictures that atheris makes of real ones, each decoded in this process, whose coverage leads it, and by a service.
 
-    python fuzz_jpeg.py ADDRESS CAMERA TOKEN CORPUS -runs=20000 -seed=7
+python fuzz_jpeg.py ADDRESS CAMERA TOKEN CORPUS -runs=20000 -seed=7
 """
 
 from __future__ import annotations
