@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -49,9 +49,11 @@ class Metrics:
         """Show a number that is read at each scrape."""
         Gauge(name, about, registry=self.registry).set_function(read)
 
-    def watch_cameras(self, name: str, about: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """Show a number for each camera that is read at each scrape."""
-        self.registry.register(_ByCamera(name, about, read))
+    def watch_by(
+        self, labels: Sequence[str], name: str, about: str, read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        """Show a number for each tuple of labels that is read at each scrape; a count, where the name ends so."""
+        self.registry.register(_ByLabels(labels, name, about, read))
 
     def frames_by_outcome(self) -> dict[str, dict[str, int]]:
         """Return how many frames of each camera ended how, since the start."""
@@ -66,17 +68,23 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class _ByCamera(Collector):
-    def __init__(self, name: str, about: str, read: Callable[[], Mapping[str, float]]) -> None:
-        self._name, self._about, self._read = name, about, read
+class _ByLabels(Collector):
+    def __init__(
+        self, labels: Sequence[str], name: str, about: str, read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        self._labels, self._name, self._about, self._read = labels, name, about, read
+
+    def _family(self) -> CounterMetricFamily | GaugeMetricFamily:
+        family = CounterMetricFamily if self._name.endswith("_total") else GaugeMetricFamily
+        return family(self._name, self._about, labels=self._labels)
 
     def describe(self) -> Iterable[Metric]:
         """Return the name without a value, so that registering reads nothing yet."""
-        return [GaugeMetricFamily(self._name, self._about, labels=["camera"])]
+        return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
         """Return the values of now."""
-        family = GaugeMetricFamily(self._name, self._about, labels=["camera"])
-        for camera_id, value in self._read().items():
-            family.add_metric([camera_id], value)
+        family = self._family()
+        for labels, value in self._read().items():
+            family.add_metric(labels, value)
         return [family]

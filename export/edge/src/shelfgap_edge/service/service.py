@@ -76,7 +76,9 @@ class Service:
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._wake, self._reload_asked, self._stopping = threading.Event(), False, False
         self._listeners: list[Listener] = []
-        watch_figures(self.metrics, self._mailbox, self._worker, self._cameras, self._outbox)
+        watch_figures(
+            self.metrics, self._mailbox, self._worker, self._cameras, self._outbox, self._couriers.source_states
+        )
         self._show_bundle()
 
     async def run(self) -> int:
