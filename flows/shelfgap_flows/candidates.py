@@ -39,7 +39,7 @@ class Champion:
 
     def problem_as_start(self, model: ModelParams) -> str | None:
         """Say why a network cannot start from its weights; None when it can."""
-        if self.detector is not None and self.detector.model.params != model:
+        if self.detector is not None and not self.detector.model.params.is_built_like(model):
             return "the champion is of another network than the preset"
         return self.problem
 

@@ -107,6 +107,7 @@ def test_the_champion_is_the_detector_of_the_bundle_and_no_other(tmp_path, patch
     champion = find_champion(workspace)
     assert (champion.version, champion.dataset_sha256) == (manifest["version"], "ab" * 32)
     assert champion.problem_as_start(MODEL) is None
+    assert champion.problem_as_start(MODEL.model_copy(update={"input_width": 224})) is None
     other = MODEL.model_copy(update={"neck_channels": 24})
     assert champion.problem_as_start(other) == "the champion is of another network than the preset"
     workspace.champion.write_bytes(b"")

@@ -62,7 +62,12 @@ def test_it_starts_from_the_weights_of_another_training(data, trained, tmp_path)
     other = DetectorModule(MODEL.model_copy(update={"neck_channels": 24}), TRAIN, count, total_steps=3)
     with pytest.raises(CheckpointError, match="of another network"):
         other.start_from(dataset.detector_classes, first)
-    module.start_from(dataset.detector_classes, first)
+    larger = DetectorModule(MODEL.model_copy(update={"input_height": 160}), TRAIN, count, total_steps=3)
+    for started in (module, larger):
+        started.start_from(dataset.detector_classes, first)
+    assert larger.model.params.input_height == 160
+    for name, value in larger.averaged_model().state_dict().items():
+        torch.testing.assert_close(trained.model.state_dict()[name], value, rtol=0, atol=0)
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(module.averaged_model().state_dict()[name], value, rtol=0, atol=0)
     brief = TRAIN.model_copy(

@@ -63,8 +63,10 @@ def start_from(model: GapDetector, classes: tuple[str, ...], trained: TrainedDet
     Raises:
         CheckpointError: the two are built differently.
     """
-    if trained.model.params.model_dump() != model.params.model_dump():
-        raise CheckpointError("the initial weights are of another network; take the same model section in params.yaml")
+    if not trained.model.params.is_built_like(model.params):
+        raise CheckpointError(
+            "the initial weights are of another network; take the same channels and blocks in params.yaml"
+        )
     weights = dict(trained.model.state_dict())
     for name in ("score.weight", "score.bias"):
         mine = model.state_dict()[name].clone()

@@ -26,6 +26,11 @@ class ModelParams(Section):
         """(height, width) in pixels."""
         return self.input_height, self.input_width
 
+    def is_built_like(self, other: ModelParams) -> bool:
+        """Say whether weights of one fit the other: all alike but the size of the input and the number of boxes."""
+        own = self.model_dump(exclude={"input_height", "input_width", "max_detections"})
+        return all(getattr(other, name) == value for name, value in own.items())
+
 
 class AssignmentParams(Section):
     """Which cells answer for a box (see `assignment`)."""
