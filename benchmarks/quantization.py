@@ -37,7 +37,7 @@ from shelfgap_training.metrics import average_precision
 METHODS, COUNTS = ("minmax", "entropy", "percentile"), (16, 64, 128)
 
 
-def variants(workspace: Workspace) -> Iterator[tuple[str, bytes]]:
+def variants(workspace: Workspace, methods: Sequence[str], counts: Sequence[int]) -> Iterator[tuple[str, bytes]]:
     """Yield name and model: float, then INT8 one change at a time from the workspace's parameters."""
     params = workspace.params()
     size, chosen = params.model.input_size, params.quantize
@@ -50,7 +50,7 @@ def variants(workspace: Workspace) -> Iterator[tuple[str, bytes]]:
 
     count = chosen.calibration_images
     yield "fp32", (workspace.models / MODEL_FILES["fp32"]).read_bytes()
-    for method, images in itertools.product(METHODS, COUNTS):
+    for method, images in itertools.product(methods, counts):
         yield f"{method} {images}", model(images, calibration_method=method)
     for device_class in ("x86", "x86-vnni", "arm"):
         yield device_class, model(count, device_class=device_class)
@@ -65,13 +65,15 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--split", choices=("val", "test"), default="val", help="images to score (default val)")
     parser.add_argument("--rounds", type=int, default=200, help="timed frames a variant (default 200)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of calibration")
+    parser.add_argument("--counts", nargs="+", type=int, default=COUNTS, help="of calibration images")
     parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=RUNTIMES[:1])
     arguments = parser.parse_args()
     workspace = Workspace(arguments.workspace.resolve())
     dataset = load_dataset(workspace.dataset)
     size = workspace.params().model.input_size
     manifest = make_manifest(name="benchmark", classes=dataset.detector_classes, input_size=size)
-    models = dict(variants(workspace))
+    models = dict(variants(workspace, arguments.methods, arguments.counts))
     detectors = {
         (name, runtime): Detector(manifest, model, threads=1, runtime=runtime)
         for name, model in models.items()

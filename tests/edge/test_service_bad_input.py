@@ -1,6 +1,6 @@
 """Mutated JPEGs and malformed requests: no crash, no 5xx, each counted by reason, the next good frame served.
 
-SHELFGAP_BAD_JPEGS and SHELFGAP_BAD_REQUESTS set how many (300 each; the slow test sends 3,000 and 1,000).
+SHELFGAP_BAD_JPEGS and SHELFGAP_BAD_REQUESTS set how many (300 each).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import numpy as np
-import pytest
 from running_service import edge_toml, start, token_of
 
 LIMITS = "[limits]\nframes_per_minute = 600000\nburst = 100000\nfailed_logins_per_minute = 1000000\n"
@@ -149,7 +148,9 @@ def bombard(running, to_jpeg, good: bytes, jpegs: int, requests: int) -> tuple[C
     return pictures, answers
 
 
-def check(tmp_path, bundle, to_jpeg, good, jpegs, requests):
+def test_bad_pictures_and_requests(tmp_path, bundle, to_jpeg, bright_square):
+    jpegs, requests = (int(os.environ.get(f"SHELFGAP_BAD_{kind}", "300")) for kind in ("JPEGS", "REQUESTS"))
+    good = to_jpeg(bright_square())
     running = start(edge_toml(tmp_path, bundle, ["c0", "c1"], LIMITS, HTTP), tmp_path / "log").wait_ready()
     running.post("c1", good)
     pictures, answers = bombard(running, to_jpeg, good, jpegs, requests)
@@ -165,13 +166,3 @@ def check(tmp_path, bundle, to_jpeg, good, jpegs, requests):
     assert running.stop() == 0
     errors = [line for line in running.lines() if line.get("level") == "error"]
     assert errors == []
-
-
-def test_bad_pictures_and_requests(tmp_path, bundle, to_jpeg, bright_square):
-    jpegs, requests = (int(os.environ.get(f"SHELFGAP_BAD_{kind}", "300")) for kind in ("JPEGS", "REQUESTS"))
-    check(tmp_path, bundle, to_jpeg, to_jpeg(bright_square()), jpegs, requests)
-
-
-@pytest.mark.slow
-def test_many_bad_pictures_and_requests(tmp_path, bundle, to_jpeg, bright_square):
-    check(tmp_path, bundle, to_jpeg, to_jpeg(bright_square()), 3000, 1000)
