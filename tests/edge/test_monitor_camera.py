@@ -286,6 +286,18 @@ def test_a_place_of_one_wrong_box_is_forgotten():
     assert len(watched.zones) <= 64
 
 
+def test_facings_at_rest_make_room_for_new_ones():
+    watched = monitor(zones=())
+    for place in range(80):
+        box = (0.1 * (place % 10), 0.1 * (place // 10), 0.1 * (place % 10) + 0.05, 0.1 * (place // 10) + 0.05)
+        told = watch(watched, *[{"gap": [box]}] * 3, *[FULL] * 3, start=NOON + 3600 * place)
+        assert [(action, zone) for _, action, _, zone in told] == [
+            ("opened", f"facing-{place + 1}"),
+            ("resolved", f"facing-{place + 1}"),
+        ]
+    assert [zone.name for zone in watched.zones] == [f"facing-{number}" for number in range(25, 81)]
+
+
 def test_without_zones_and_without_learning_the_whole_view_is_one_zone():
     told = watch(monitor(replace(PARAMS, learn_facings=False), zones=()), *[GAP] * 4)
     assert told == [(2, "opened", "gap", "view")]

@@ -12,7 +12,7 @@ from shelfgap_edge.monitor import memory
 from shelfgap_edge.monitor.alert import Alert, Place, Trouble, acknowledge, advance, waited_from
 from shelfgap_edge.monitor.availability import HOUR_S, ObservedHour
 from shelfgap_edge.monitor.clock import Clock, is_plausible
-from shelfgap_edge.monitor.facings import is_worth_keeping, new_facings
+from shelfgap_edge.monitor.facings import new_facings, to_forget
 from shelfgap_edge.monitor.params import MonitorParams
 from shelfgap_edge.monitor.reading import FrameReading
 from shelfgap_edge.monitor.silence import Silence
@@ -104,7 +104,7 @@ class CameraMonitor:
             self._watched[name] = self._watched[name].observe(sighting, at, verdict, self._params)
         events = self._advance(at)
         if self._learns:
-            self._forget([name for name, watched in self._watched.items() if not is_worth_keeping(watched, at)])
+            self._forget(to_forget(self._watched, at))
         return events
 
     def tick(self, now: float) -> list[AlertEvent]:

@@ -9,6 +9,7 @@ from shelfgap_edge.monitor.watched_zone import WatchedZone
 from shelfgap_edge.monitor.zones import Box, Zone
 
 MOST_FACINGS = 64
+_SPARE = 8  # of them are kept free for new ones
 _KEPT_S = 30 * 86_400.0  # a facing without trouble is remembered that long after its last alert
 
 
@@ -38,3 +39,18 @@ def is_worth_keeping(watched: WatchedZone, at: float) -> bool:
         return True
     alert = watched.alert
     return alert is not None and (alert.is_open or at - alert.changed_at < _KEPT_S)
+
+
+def to_forget(watched: Mapping[str, WatchedZone], at: float) -> list[str]:
+    """Return the names of learnt facings to forget: those that are not worth keeping, and what makes room for others.
+
+    Where few are free, facings at rest go whose alert was resolved longest ago.
+    """
+    kept = {name: one for name, one in watched.items() if is_worth_keeping(one, at)}
+    resting = [
+        (one.alert.changed_at, name)
+        for name, one in kept.items()
+        if one.is_at_rest() and one.alert is not None and not one.alert.is_open
+    ]
+    excess = max(0, len(kept) - (MOST_FACINGS - _SPARE))
+    return [name for name in watched if name not in kept] + [name for _, name in sorted(resting)[:excess]]
