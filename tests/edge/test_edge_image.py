@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from shelfgap_edge import exif
 from shelfgap_edge.errors import FrameError
 from shelfgap_edge.image import decode_jpeg, frame_from_array, reduce_frame
+from shelfgap_edge.overwrite import overwrite
 
 
 def scene(height, width):
@@ -41,6 +42,17 @@ def test_orientation_is_that_of_pillow(to_jpeg, orientation, size):
     assert frame.pixels.flags.c_contiguous
     assert frame.pixels.dtype == np.uint8
     assert np.abs(frame.pixels.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", [2, 6])
+def test_what_a_turned_picture_was_made_of_is_overwritten(to_jpeg, orientation, monkeypatch):
+    wiped = []
+    monkeypatch.setattr("shelfgap_edge.image.overwrite", lambda pixels: wiped.append((pixels, overwrite(pixels))))
+    frame = decode_jpeg(to_jpeg(scene(40, 60), orientation))
+    ((stored, _),) = wiped
+    assert stored.shape == (40, 60, 3)
+    assert not stored.any()
+    assert frame.pixels.any()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mjpeg_camera import Camera, serving
+from shelfgap_edge.overwrite import overwrite
+from shelfgap_edge.sources.mjpeg import _read_single
+from shelfgap_edge.sources.session import Sampler, Session
 from taken import Taken, make_source, running, wait_until
 
 
@@ -22,6 +27,22 @@ def pictures() -> list[bytes]:
 
 def mjpeg(camera: Camera, **options: object):
     return make_source({"type": "mjpeg", "camera": "a1", "url": camera.url, "every_s": 0.0, **options})
+
+
+def test_a_picture_that_breaks_off_is_overwritten(pictures, monkeypatch):
+    chunks = [bytes(bytearray(pictures[0][:500]))]
+
+    def read1(count):
+        if not chunks:
+            raise TimeoutError
+        return chunks.pop()
+
+    seen = []
+    monkeypatch.setattr("shelfgap_edge.sources.mjpeg.overwrite", lambda frame: seen.append((frame, overwrite(frame))))
+    session = Session(Taken(), threading.Event(), SimpleNamespace(), Sampler(0.0))
+    with pytest.raises(TimeoutError):
+        _read_single(SimpleNamespace(max_bytes=10_000), SimpleNamespace(read1=read1), session)
+    assert [bytes(frame) for frame, _ in seen] == [bytes(500)]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shelfgap_edge import exif
 from shelfgap_edge.errors import FrameError
+from shelfgap_edge.overwrite import overwrite
 
 MAX_BODY_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
@@ -103,10 +104,14 @@ def decode_jpeg(
         raise _decode_problem(error) from None
     if pixels.shape[:2] != reduced:  # a frame of a few pixels: two scales give the same size
         divisor = 1
+        overwrite(pixels)
         pixels = simplejpeg.decode_jpeg(data, "RGB")
     covered = (0.0, 0.0, float(pixels.shape[1] * divisor), float(pixels.shape[0] * divisor))
+    turned = exif.upright(pixels, turn)
+    if not np.shares_memory(turned, pixels):
+        overwrite(pixels)
     return DecodedFrame(
-        pixels=exif.upright(pixels, turn),
+        pixels=turned,
         full_size=(width, height) if exif.is_transposed(turn) else (height, width),
         covered_xyxy=exif.upright_box(covered, (height, width), turn),
     )

@@ -115,15 +115,17 @@ def _read_stream(params: MjpegParams, response: http.client.HTTPResponse, sessio
 
 def _read_single(params: MjpegParams, response: http.client.HTTPResponse, session: Session) -> None:
     frame = bytearray()
-    while session.live and (chunk := response.read1(_CHUNK_BYTES)):
-        frame += chunk
-        overwrite_bytes(chunk)
-        if len(frame) > params.max_bytes:
-            overwrite(frame)
-            raise SourceFailureError("too-large")
-    if response.length or not frame.startswith(b"\xff\xd8\xff"):  # the stated length was not reached, or no JPEG
+    try:
+        while session.live and (chunk := response.read1(_CHUNK_BYTES)):
+            frame += chunk
+            overwrite_bytes(chunk)
+            if len(frame) > params.max_bytes:
+                raise SourceFailureError("too-large")
+        if response.length or not frame.startswith(b"\xff\xd8\xff"):  # the stated length was not reached, or no JPEG
+            raise SourceFailureError("cut" if response.length else "not-jpeg")
+    except BaseException:
         overwrite(frame)
-        raise SourceFailureError("cut" if response.length else "not-jpeg")
+        raise
     session.deliver(params.camera_id, frame)
 
 
