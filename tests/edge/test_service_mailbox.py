@@ -39,11 +39,20 @@ def test_the_newest_frame_of_a_camera_wins_and_the_older_is_overwritten():
 
 def test_a_frame_that_waited_too_long_is_not_judged():
     shed = []
-    box = mailbox(shed, max_wait_seconds=5)
-    box.put(frame("old", age=6))
+    box, old = mailbox(shed, max_wait_seconds=5), frame("old")
+    box.put(old)
+    old.waiting_since -= 6
     box.put(frame("new"))
     assert box.take(0).camera_id == "new"
     assert shed == [("old", "stale")]
+
+
+def test_a_frame_that_came_in_slowly_is_judged():
+    shed = []
+    box = mailbox(shed, max_wait_seconds=5)
+    box.put(frame("slow", age=14))
+    assert box.take(0).camera_id == "slow"
+    assert shed == []
 
 
 def test_too_many_bytes_shed_the_camera_that_had_its_turn_last():

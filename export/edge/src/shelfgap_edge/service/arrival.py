@@ -23,6 +23,7 @@ class Arrival:
         at: when it was taken, seconds since the epoch, UTC.
         received: when it came, on the monotonic clock, in seconds.
         pixels: uint8 (height, width, 3) in RGB, writable; None where a JPEG is given. Overwritten by `wipe`.
+        waiting_since: when its body was there, the same clock; set by the mailbox.
         verdict: settled with a JSON-ready dict once the frame is judged or shed; its key `status` says which.
     """
 
@@ -31,6 +32,7 @@ class Arrival:
     at: float
     received: float
     pixels: NDArray[np.uint8] | None = None
+    waiting_since: float = 0.0
     verdict: Future[dict[str, Any]] = field(default_factory=Future)
 
     @property

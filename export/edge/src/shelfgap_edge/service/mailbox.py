@@ -54,6 +54,7 @@ class Mailbox:
     def put(self, arrival: Arrival) -> bool:
         """Take a frame in; what it displaces is shed. Returns False, with the frame shed, after `close`."""
         shed: list[tuple[Arrival, str]] = []
+        arrival.waiting_since = time.monotonic()  # a slow upload is no reason to judge nothing
         with self._changed:
             if self._closed:
                 shed.append((arrival, "stopping"))
@@ -83,7 +84,7 @@ class Mailbox:
                         break
                     continue
                 candidate = self._remove(min(self._waiting, key=self._last_turn))
-                if time.monotonic() - candidate.received > self._max_wait_seconds:
+                if time.monotonic() - candidate.waiting_since > self._max_wait_seconds:
                     shed.append((candidate, "stale"))
                     continue
                 self._turn += 1
