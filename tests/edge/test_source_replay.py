@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_pictures_come_in_the_order_and_with_the_times_in_which_they_were_taken(
     begun = time.monotonic()
     assert all_of(replay(day, speed=4)) == expected
     assert time.monotonic() - begun >= 0.5
+
+
+def test_at_full_speed_a_picture_waits_for_the_verdict_on_the_last(day):
+    class Slow(Taken):
+        def __call__(self, *frame):
+            super().__call__(*frame)
+            verdicts.append(Future())
+            return verdicts[-1]
+
+    verdicts = []
+    with running(replay(day, speed="max"), taken := Slow()) as thread:
+        for number in range(1, 5):
+            taken.wait_for(number)
+            time.sleep(0.05)
+            assert len(taken.frames) == number
+            verdicts[-1].set_result({})
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_stopping_does_not_wait_for_the_next_picture(day):

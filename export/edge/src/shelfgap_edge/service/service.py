@@ -8,6 +8,8 @@ import logging
 import signal
 import threading
 import time
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,14 +142,22 @@ class Service:
         self._reload_asked = True
         self._wake.set()
 
-    def put_frame(self, camera_id: str, jpeg: bytearray | None, pixels: NDArray[np.uint8] | None, at: float) -> None:
-        """Take a frame from a source; the buffers are the service's from now on."""
+    def put_frame(
+        self, camera_id: str, jpeg: bytearray | None, pixels: NDArray[np.uint8] | None, at: float
+    ) -> Future[Any]:
+        """Take a frame from a source; the buffers are the service's from now on.
+
+        Returns:
+            Done once the frame is judged or shed.
+        """
         arrival = Arrival(camera_id, jpeg, at, time.monotonic(), pixels)
         if camera_id in self._config.cameras:
             self._mailbox.put(arrival)
         else:
             arrival.wipe()
+            arrival.settle({"status": "refused", "reason": "unknown-camera"})
             self.metrics.refused.labels("unknown-camera").inc()
+        return arrival.verdict
 
     def health(self) -> list[str]:
         """Return what only a restart can mend."""

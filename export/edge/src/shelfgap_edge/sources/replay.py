@@ -112,7 +112,7 @@ def _replay(params: ReplayParams, pictures: tuple[Picture, ...], session: Sessio
             except (OSError, SourceFailureError) as error:
                 session.counts(reason_of(error))
                 continue
-            session.deliver(camera, frame, at=at, sampled=False)
+            session.deliver(camera, frame, at=at, sampled=False, is_awaited=params.speed is None)
         turn += 1
         if not params.loop:
             return

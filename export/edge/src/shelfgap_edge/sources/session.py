@@ -6,15 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shelfgap_edge.overwrite import overwrite
 
-Put = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], None]
-"""Takes (camera id, JPEG or None, RGB pixels or None, time of the frame); the buffer is the taker's from then on."""
+Put = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], "Future[Any] | None"]
+"""Takes (camera id, JPEG or None, RGB pixels or None, time of the frame); the buffer is the taker's from then on.
+
+What it returns is done once the frame is judged or given up; None where that is not known."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ class Session:
         at: float | None = None,
         *,
         sampled: bool = True,
+        is_awaited: bool = False,
     ) -> bool:
         """Hand on a frame, or overwrite it where none is wanted.
 
@@ -111,6 +115,7 @@ class Session:
             pixels: the frame; neither is to be touched by the caller afterwards.
             at: when it was taken, seconds since the epoch; None for now.
             sampled: whether only one frame an interval is wanted.
+            is_awaited: return only once it is judged or given up, or the session ends.
 
         Returns:
             Whether it was handed on.
@@ -122,7 +127,7 @@ class Session:
             overwrite(pixels)
             return False
         try:
-            self._put(camera_id, jpeg, pixels, time.time() if at is None else at)
+            judged = self._put(camera_id, jpeg, pixels, time.time() if at is None else at)
         except Exception as error:
             overwrite(jpeg)
             overwrite(pixels)
@@ -130,6 +135,8 @@ class Session:
             self._ledger.counted("not-taken")
             return False
         self._ledger.delivered()
+        while is_awaited and judged is not None and self.live and not judged.done():
+            wait([judged], timeout=0.25)
         return True
 
     def wait(self, seconds: float) -> bool:
