@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.contract import Manifest
@@ -46,9 +46,10 @@ class Cameras:
             states |= {name: monitor.state() for name, monitor in self._monitors.items()}
             monitors = dict(plan.monitors(manifest))
             for name, monitor in monitors.items():
-                if name in states:
+                if states.get(name) is not None:
                     _restore(name, monitor, states[name])
             self._monitors, self._plan = monitors, plan
+            self._resolve_gone()
             self._changed = set(monitors)
             self._seen_at = {name: at for name, at in self._seen_at.items() if name in monitors}
             self._last_frame_at = {name: at for name, at in self._last_frame_at.items() if name in monitors}
@@ -73,14 +74,18 @@ class Cameras:
             if step:
                 self._metrics.clock_steps.inc()
                 _log.warning("the clock was set", extra={"step_seconds": round(step, 3)})
-            self._put(self._of_all(lambda monitor: monitor.tick(self._clock.now())))
+            self._put([event for name, monitor in self._monitors.items() for event in monitor.tick(self._now_of(name))])
             if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
                 self._save()
 
     def acknowledge(self, alert_id: str) -> list[AlertEvent]:
         """Take note that a person has seen an alert; empty if no camera has it open."""
         with self._lock:
-            events = self._of_all(lambda monitor: monitor.acknowledge(alert_id, self._clock.now()))
+            events = [
+                event
+                for name, monitor in self._monitors.items()
+                for event in monitor.acknowledge(alert_id, self._now_of(name))
+            ]
             self._put(events)
             return events
 
@@ -104,8 +109,27 @@ class Cameras:
         with self._lock:
             return [hour for monitor in self._monitors.values() for hour in monitor.availability()]
 
-    def _of_all(self, step: Callable[[Monitor], Iterable[AlertEvent]]) -> list[AlertEvent]:
-        return [event for monitor in self._monitors.values() for event in step(monitor)]
+    def _now_of(self, name: str) -> float:
+        """Return the time by the clock of a camera's frames: that of the last one, and what passed since.
+
+        So nobody seems to have waited for hours because a clock was set or a recording is replayed.
+        """
+        if name not in self._seen_at:
+            return self._clock.now()
+        return self._last_frame_at[name] + time.monotonic() - self._seen_at[name]
+
+    def _resolve_gone(self) -> None:
+        """Resolve the alerts of cameras that are not configured any more, and forget what these remembered."""
+        gone = [event for event in self._outbox.open_alerts() if event.camera_id not in self._monitors]
+        now = self._clock.now()
+        ended = [
+            replace(event, action="resolved", sequence=event.sequence + 1, at=max(now, event.at), gap_width_norm=None)
+            for event in gone
+        ]
+        for event in ended:
+            self._metrics.alerts.labels(event.kind, event.action).inc()
+        if ended:
+            self._outbox.put(ended, {event.camera_id: json.dumps(None) for event in ended})
 
     def _put(self, events: list[AlertEvent]) -> None:
         if not events:

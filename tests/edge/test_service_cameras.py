@@ -1,0 +1,108 @@
+"""The monitors of all cameras with a real outbox: clocks that differ from the wall's, and cameras that go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from alert_events import everything
+from monitor_readings import LEFT, NOON, ON_LEFT, reading
+from shelfgap_edge.alerts.outbox import Outbox
+from shelfgap_edge.monitor.camera import CameraMonitor
+from shelfgap_edge.monitor.params import MonitorParams
+from shelfgap_edge.service.cameras import Cameras
+from shelfgap_edge.service.clock import Clock
+from shelfgap_edge.service.metrics import Metrics
+
+PARAMS = MonitorParams(open_frames=2, open_minutes=5, escalate_minutes=60)
+MONTHS_S = 8_000_000.0
+
+
+@dataclass
+class Plan:
+    names: tuple[str, ...] = ("aisle-3",)
+
+    def monitors(self, manifest):
+        return {name: CameraMonitor(name, (LEFT,), PARAMS) for name in self.names}
+
+    def reading(self, monitor, seen):
+        return seen.frame
+
+
+class Times:
+    """A wall clock and a steady one that a test moves on."""
+
+    def __init__(self, wall):
+        self.wall, self.steady = wall, 0.0
+
+    def pass_(self, seconds):
+        self.wall, self.steady = self.wall + seconds, self.steady + seconds
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    outbox = Outbox(tmp_path / "outbox.sqlite", {"web": everything})
+    yield outbox
+    outbox.close()
+
+
+def watching(outbox, times, monkeypatch):
+    monkeypatch.setattr("shelfgap_edge.service.cameras.time.monotonic", lambda: times.steady)
+    cameras = Cameras(outbox, Metrics(), Clock(lambda: times.wall, lambda: times.steady))
+    cameras.use(Plan(), None)
+    return cameras
+
+
+def show_gap(cameras, times, taken_at):
+    """Show an empty shelf three times, five minutes apart; `taken_at` is the camera's clock at the first."""
+    events = []
+    for number in range(3):
+        frame = reading(taken_at + 300 * number, gap=[ON_LEFT])
+        events += cameras.observe(SimpleNamespace(camera_id="aisle-3", at=frame.at, frame=frame))
+        times.pass_(300)
+    return events
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, MONTHS_S], ids=["of now", "of a recording"])
+def test_nobody_has_waited_longer_than_time_passed(outbox, monkeypatch, ahead_s):
+    times = Times(NOON + ahead_s)
+    cameras = watching(outbox, times, monkeypatch)
+    (opened,) = show_gap(cameras, times, NOON)
+    assert opened.action == "opened"
+    cameras.tick()
+    assert [event.action for event in outbox.open_alerts()] == ["opened"]
+    times.pass_(3600)
+    cameras.tick()
+    (told,) = outbox.open_alerts()
+    assert told.action == "escalated"
+    assert NOON + 3600 <= told.at <= NOON + 3600 + 900
+
+
+def test_a_clock_that_is_set_forward_makes_nobody_late(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    show_gap(cameras, times, NOON)
+    times.wall += 7200
+    cameras.tick()
+    assert [event.action for event in outbox.open_alerts()] == ["opened"]
+    frame = reading(times.wall, gap=[ON_LEFT])
+    assert cameras.observe(SimpleNamespace(camera_id="aisle-3", at=frame.at, frame=frame)) == []
+
+
+def test_the_alerts_of_a_camera_that_is_taken_out_are_resolved(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    (opened,) = show_gap(cameras, times, NOON)
+    cameras.use(Plan(("another",)), None)
+    assert outbox.open_alerts() == []
+    told = outbox.next_due("web", 0.0).event
+    assert told.key == opened.key
+    outbox.delivered("web", told.key)
+    last = outbox.next_due("web", 0.0).event
+    assert (last.alert_id, last.action, last.sequence) == (opened.alert_id, "resolved", opened.sequence + 1)
+    assert last.at == NOON + 900
+    cameras.use(Plan(), None)  # it comes back, and knows of nothing
+    (again,) = show_gap(cameras, times, NOON + 86_400)
+    assert again.action == "opened"
+    assert again.alert_id != opened.alert_id
