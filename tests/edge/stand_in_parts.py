@@ -75,6 +75,8 @@ class CountingMonitor:
 @dataclass(frozen=True)
 class Figures:
     waiting: dict[str, int]
+    refused: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
     held: int = 0
     trouble: str | None = None
 

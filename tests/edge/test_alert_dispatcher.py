@@ -16,6 +16,7 @@ from shelfgap_edge.alerts.backoff import Backoff
 from shelfgap_edge.alerts.dispatcher import Dispatcher
 from shelfgap_edge.alerts.outbox import Outbox
 from shelfgap_edge.alerts.sinks.sink import LaterError, RefusedError
+from shelfgap_edge.service.log import JsonFormatter
 from shelfgap_edge.toml_table import ConfigError, Table
 
 FAST = Backoff(0.001, 0.01)
@@ -146,6 +147,8 @@ def test_a_refused_step_is_set_aside_and_reported(tmp_path, caplog):
         assert [one.event for one in outbox.refused()] == [step(1)]
         assert dispatcher.figures()["web"].refused == 1
     assert f"refuses alert step {step(1).key}, which is set aside: answered 422" in caplog.text
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert any("set aside: answered 422" in line for line in lines), "the service's own log says less"
 
 
 def test_a_sink_that_asks_for_time_gets_it(tmp_path):

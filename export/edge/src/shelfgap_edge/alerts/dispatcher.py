@@ -114,7 +114,7 @@ class Dispatcher:
         try:
             sink.send(entry.event)
         except RefusedError as refusal:
-            _LOGGER.error("sink %r refuses alert step %s, which is set aside: %s", sink.name, key, refusal)
+            _LOGGER.error("sink %r refuses alert step %s, which is set aside: %s", sink.name, key, str(refusal))
             self._figures[sink.name] = replace(tried, refused=tried.refused + 1, failures_in_a_row=0)
             self._outbox.refuse(sink.name, key, str(refusal))
             return 0.0
@@ -131,7 +131,7 @@ class Dispatcher:
             self._outbox.delivered(sink.name, key)
             return 0.0
         if before.trouble != str(later):
-            _LOGGER.warning("sink %r does not take alerts, they wait: %s", sink.name, later)
+            _LOGGER.warning("sink %r does not take alerts, they wait: %s", sink.name, str(later))
         in_a_row = tried.failures_in_a_row + 1 if later.whole_sink else 0
         self._figures[sink.name] = replace(
             tried, failed=tried.failed + 1, failures_in_a_row=in_a_row, trouble=str(later)

@@ -87,7 +87,7 @@ class Journal:
         try:
             return dict(self._store.timeline(since, limit))
         except (SpoiltError, OutboxError, sqlite3.Error) as error:
-            _LOGGER.warning("outbox %s: the timeline cannot be read: %s", self._path.name, error)
+            _LOGGER.warning("outbox %s: the timeline cannot be read: %s", self._path.name, str(error))
             return {}
 
     def close(self) -> None:

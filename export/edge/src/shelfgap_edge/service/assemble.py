@@ -66,8 +66,10 @@ class EdgePlan(Plan):
         )
 
     def dispatchers(self, outbox: Any) -> Sequence[Dispatcher]:
-        """Return one for all sinks, and tell the outbox of them."""
+        """Return one for all sinks, and tell the outbox of them; what they refused before is tried once more."""
         outbox.address({params.name: params.wants for params in self._sinks})
+        for params in self._sinks:
+            outbox.retry_refused(params.name)
         return [SinkDispatcher(outbox, [params.sink for params in self._sinks])]
 
     def sources(self) -> Sequence[Source]:

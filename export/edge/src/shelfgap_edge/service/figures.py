@@ -27,6 +27,13 @@ def watch_figures(
     watch("shelfgap_queue_bytes", "Bytes of the frames that wait.", lambda: mailbox.waiting_bytes)
     watch("shelfgap_worker_idle_seconds", "Since its last sign of life.", lambda: worker.idle_seconds)
     watch("shelfgap_outbox_waiting", "Deliveries that wait, all sinks.", lambda: sum(figures().waiting.values()))
+    watch("shelfgap_outbox_dropped", "Deliveries given up for want of room.", lambda: figures().dropped)
+    metrics.watch_by(
+        ("sink",),
+        "shelfgap_outbox_refused",
+        "Steps of alerts that a sink will not take.",
+        lambda: {(sink,): count for sink, count in figures().refused.items()},
+    )
     watch("shelfgap_outbox_unsaved", "Steps of alerts in memory alone.", lambda: figures().held)
     watch("shelfgap_alerts_open", "Alerts not resolved.", lambda: len(outbox.open_alerts()))
     metrics.watch_by(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +18,8 @@ from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.service.config import EdgeConfig
 from shelfgap_edge.sources.state import SourceState
 
-PutFrame = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], None]
-"""Takes camera, JPEG or pixels (one of them), and when the frame was taken, seconds since the epoch."""
+PutFrame = Callable[[str, bytearray | None, NDArray[np.uint8] | None, float], "Future[Any]"]
+"""Takes camera, JPEG or pixels (one of them), and when the frame was taken, seconds since the epoch; see `Put`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,14 @@ class OutboxFigures(Protocol):
     @property
     def waiting(self) -> Mapping[str, int]:
         """Return how many steps wait, by sink."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Return how many steps a sink will not take, by sink."""
+
+    @property
+    def dropped(self) -> int:
+        """Return how many deliveries were given up for want of room since the start."""
 
     @property
     def held(self) -> int:
