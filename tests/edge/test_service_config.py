@@ -85,12 +85,20 @@ def test_a_token_in_place_of_its_hash_is_refused_and_not_repeated(read):
         assert token not in str(refused.value)
 
 
-def test_tokens_from_a_file_that_is_closed_to_others(read, tmp_path):
+def test_tokens_from_a_file_that_is_closed_to_others(read, tmp_path, monkeypatch):
     file = tmp_path / "tokens"
     file.write_text(f"# cameras\nc1 {hash_token('new')}\n\nc1 {hash_token('old')}  # until spring\n")
     file.chmod(0o644)
     text = GOOD + 'tokens_file = "tokens"\n[cameras.c1]\n'
     with pytest.raises(ConfigError, match=r"its mode is 0644, expected 0600 or 0400; run chmod 600"):
+        read(text)
+    file.chmod(0o440)
+    with pytest.raises(ConfigError, match=r"its mode is 0440"):
+        read(text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))  # systemd's access list shows like that
+    assert read(text).cameras["c1"].token_hashes == (hash_token("new"), hash_token("old"))
+    file.chmod(0o444)
+    with pytest.raises(ConfigError, match=r"its mode is 0444"):
         read(text)
     file.chmod(0o600)
     assert read(text).cameras["c1"].token_hashes == (hash_token("new"), hash_token("old"))

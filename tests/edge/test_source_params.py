@@ -61,7 +61,7 @@ def test_the_examples_of_the_documentation_are_read(monkeypatch):
         ({"type": "mjpeg", "camera": "a1", "url": "http://c/\r\nX: y"}, "url: expected an address"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://viewer:s3cret@c/"}, "no user or password here"),
         ({"type": "mjpeg", "camera": "a1", "url_env": "SHELFGAP_UNSET"}, "SHELFGAP_UNSET is not set"),
-        ({"type": "mjpeg", "camera": "a1", "url_file": "/nowhere/x"}, "/nowhere/x cannot be read: No such file"),
+        ({"type": "mjpeg", "camera": "a1", "url_file": "/nowhere/x"}, "url_file: /nowhere/x: No such file"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "every_s": -1}, "every_s: expected a number from 0"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "timeout_s": 0}, "timeout_s: expected a number"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "max_bytes": 10}, "max_bytes: expected an integer"),
@@ -110,12 +110,12 @@ def test_a_missing_extra_is_one_line_with_the_command(kind, module, extra, monke
         read(type=kind, **values, **url).source(["a1"])
 
 
-@pytest.mark.parametrize("mode", [0o604, 0o620, 0o602, 0o644, 0o666])
+@pytest.mark.parametrize("mode", [0o604, 0o620, 0o602, 0o640, 0o644, 0o666])
 def test_a_file_that_others_may_use_is_refused(tmp_path, mode):
     path = tmp_path / "camera.url"
     path.write_text("http://viewer:s3cret@camera/")
     path.chmod(mode)
-    with pytest.raises(ConfigError, match=f"has mode {mode:04o}.*chmod 600") as caught:
+    with pytest.raises(ConfigError, match=f"url_file: .*its mode is {mode:04o}.*chmod 600") as caught:
         read(type="mjpeg", camera="a1", url_file=str(path))
     assert "s3cret" not in str(caught.value)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shelfgap_edge.contract import AUTO, PRECISIONS, RUNTIMES
-from shelfgap_edge.service.secret import check_private
+from shelfgap_edge.private_file import check_private
 from shelfgap_edge.service.tokens import is_token_hash, read_tokens_file
 from shelfgap_edge.toml_table import ConfigError, Table, read_toml
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from shelfgap_edge.service.secret import read_private
+from shelfgap_edge.private_file import read_private
 from shelfgap_edge.toml_table import ConfigError
 
 _PREFIX = "sgt_"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from shelfgap_edge.private_file import read_private
 from shelfgap_edge.toml_table import ConfigError, Table
 
 _KEYS = ("url", "url_env", "url_file")
 _MAX_LENGTH = 4096
-_FORBIDDEN_MODE = stat.S_IWGRP | stat.S_IRWXO
 
 
 class Address:
@@ -88,7 +87,7 @@ class Address:
         if key == "url_env":
             text = _from_environment(value, table.where)
         elif key == "url_file":
-            text = _from_file(Path(value), table.where)
+            text = read_private(Path(value), f"{table.where}: url_file").strip()
         else:
             text = value
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
@@ -110,19 +109,4 @@ def _from_environment(name: str, where: str) -> str:
     text = os.environ.get(name, "").strip()
     if not text:
         raise ConfigError(f"{where}: url_env: the environment variable {name} is not set")
-    return text
-
-
-def _from_file(path: Path, where: str) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(_MAX_LENGTH + 1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"{where}: url_file: {path} cannot be read: {why}") from None
-    if mode & _FORBIDDEN_MODE:
-        raise ConfigError(f"{where}: url_file: {path} has mode {mode:04o}; others must not read it: chmod 600 {path}")
-    if not text:
-        raise ConfigError(f"{where}: url_file: {path} is empty")
     return text

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from shelfgap_edge.private_file import read_private
 from shelfgap_edge.toml_table import ConfigError, Table
-
-_LARGEST_BYTES = 64 * 1024
 
 
 class Secret:
@@ -52,7 +50,7 @@ def read_secret(table: Table, name: str, environment: Mapping[str, str] | None =
             raise ConfigError(f"{table.where}: {name}_env: the environment variable {variable} is not set")
         return Secret(text)
     if file is not None:
-        return Secret(_read_private(Path(file), f"{table.where}: {name}_file"))
+        return Secret(read_private(Path(file), f"{table.where}: {name}_file").strip())
     return None
 
 
@@ -68,24 +66,3 @@ def require_secret(table: Table, name: str) -> Secret:
             f"{table.where}: {name}_env or {name}_file is missing; secrets do not stand in the configuration itself"
         )
     return secret
-
-
-def _read_private(path: Path, where: str) -> str:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"{where}: {path} is not a file")
-            if status.st_mode & 0o077:
-                mode = stat.S_IMODE(status.st_mode)
-                raise ConfigError(f"{where}: {path} has mode {mode:04o}, expected 0600 or stricter (chmod 600)")
-            content = file.read(_LARGEST_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{where}: {path}: {error.strerror}") from None
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where}: {path} is not text in UTF-8") from None
-    if not text:
-        raise ConfigError(f"{where}: {path} is empty")
-    return text
