@@ -22,7 +22,7 @@ from running_service import edge_toml, start
 from shelfgap_edge.image import decode_jpeg
 
 FRAMES = int(os.environ.get("SHELFGAP_PRIVACY_FRAMES", "300"))
-LIMITS = "[limits]\nframes_per_minute = 600000\nburst = 100000\n"
+LIMITS = "[limits]\nframes_per_minute = 600000\nburst = 100000\nfailed_logins_per_minute = 1000000\n"
 WRITES = "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg"
 TRACE = f"open,openat,openat2,creat,memfd_create,rename,renameat,renameat2,link,linkat,truncate,mknod,{WRITES}"
 OUTBOX = {"outbox.sqlite", "outbox.sqlite-wal", "outbox.sqlite-shm", "outbox.sqlite-journal"}
