@@ -26,6 +26,7 @@ from shelfgap_edge.service.tokens import hash_token
 
 RECOVERED_SECONDS = 1.0
 OVERLOAD = 10
+MEMORY_LOOK, AT_ONCE = 5000, 4  # frames between two looks at the memory; requests under way
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Fleet:
     """Cameras that post frames to one service."""
 
     def __init__(self, frames: str, admin: str, names: list[str], jpegs: list[bytes]) -> None:
-        self._frames, self._admin, self._names, self._jpegs = urlsplit(frames), urlsplit(admin), names, jpegs
+        self._frames, self._admin, self.names, self._jpegs = urlsplit(frames), urlsplit(admin), names, jpegs
         self._chance = random.Random(1)
 
     async def post(self, camera: str, phase: Phase) -> None:
@@ -83,7 +84,7 @@ class Fleet:
     async def drive(self, phase: Phase, every_seconds: float, seconds: float) -> None:
         """Let each camera post at its interval, with jitter, for so long; waits for the last answers."""
         posts: set[asyncio.Task[None]] = set()
-        due = [(self._chance.random() * every_seconds, camera) for camera in self._names]
+        due = [(self._chance.random() * every_seconds, camera) for camera in self.names]
         due.sort()
         began, at = time.monotonic(), 0
         while due[at][0] < seconds:
@@ -116,16 +117,33 @@ class Fleet:
         return int(head.split()[1]), body
 
 
-async def measure(fleet: Fleet, arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """Run the phases and return their reports."""
-    every, reports = arguments.every, []
+async def measure_memory(fleet: Fleet, frames: int) -> None:
+    """Post frames as fast as they are judged and print how much memory the service has on the way."""
+    phase, left = Phase("memory"), iter(range(frames))
+
+    async def post_on() -> None:
+        for number in left:
+            await fleet.post(fleet.names[number % len(fleet.names)], phase)
+            if (number + 1) % MEMORY_LOOK == 0:
+                resident = (await fleet.metrics())["process_resident_memory_bytes"] / 2**20
+                print(json.dumps({"phase": "memory", "frames": number + 1, "resident_MB": resident}), flush=True)
+
+    await asyncio.gather(*[post_on() for _ in range(AT_ONCE)])
+    print(json.dumps(phase.report()), flush=True)
+
+
+async def measure(fleet: Fleet, arguments: argparse.Namespace) -> None:
+    """Run the phases and print their reports."""
+    every = arguments.every
+
+    def say(report: dict[str, object]) -> None:
+        print(json.dumps(report), flush=True)
 
     async def steady(name: str, seconds: float) -> dict[str, float]:
         phase = Phase(name)
         await fleet.drive(phase, every, seconds)
         samples = await fleet.metrics()
-        reports.append({**phase.report(), "resident_MB": samples["process_resident_memory_bytes"] / 2**20})
-        print(json.dumps(reports[-1]), flush=True)
+        say({**phase.report(), "resident_MB": samples["process_resident_memory_bytes"] / 2**20})
         return samples
 
     await steady("warm-up", min(every, 60))
@@ -139,8 +157,7 @@ async def measure(fleet: Fleet, arguments: argparse.Namespace) -> list[dict[str,
         for name, value in after.items()
         if name.startswith("shelfgap_shed_total") and value > before.get(name, 0.0)
     }
-    reports.append({**overload.report(), "shed": shed})
-    print(json.dumps(reports[-1]), flush=True)
+    say({**overload.report(), "shed": shed})
     recovered = None
     while time.monotonic() - ended < 60:
         probe = Phase("probe")
@@ -149,10 +166,8 @@ async def measure(fleet: Fleet, arguments: argparse.Namespace) -> list[dict[str,
         if good and set(probe.statuses) == {"200"}:
             recovered = time.monotonic() - ended
             break
-    reports.append({"phase": "recovery", "seconds_to_normal_latency": recovered and round(recovered, 1)})
-    print(json.dumps(reports[-1]), flush=True)
+    say({"phase": "recovery", "seconds_to_normal_latency": recovered and round(recovered, 1)})
     await steady("after", 60 * arguments.minutes / 4)
-    return reports
 
 
 def configuration(folder: Path, bundle: Path, names: list[str]) -> Path:
@@ -175,6 +190,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=60.0, metavar="S", help="seconds between frames of a camera")
     parser.add_argument("--minutes", type=float, default=20.0, help="of normal load")
     parser.add_argument("--overload-seconds", type=float, default=60.0)
+    parser.add_argument("--memory-frames", type=int, metavar="N", help="instead, how memory grows over so many frames")
     parser.add_argument(
         "--command",
         default=f"{sys.executable} -m shelfgap_edge.cli serve --config",
@@ -197,7 +213,9 @@ def main() -> int:
                 time.sleep(0.1)
                 lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
                 ready = next((line for line in lines if line.get("message") == "ready"), None)
-            asyncio.run(measure(Fleet(ready["frames"], ready["admin"], names, jpegs), arguments))
+            fleet = Fleet(ready["frames"], ready["admin"], names, jpegs)
+            count = arguments.memory_frames
+            asyncio.run(measure(fleet, arguments) if count is None else measure_memory(fleet, count))
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(60)
