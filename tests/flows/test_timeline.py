@@ -108,7 +108,7 @@ def test_a_blind_detector_misses_and_a_seer_of_ghosts_is_wrong(day):
     ghosts = replay(
         day, seen(day, lambda minute: [*truth(minute), ("gap", 1)] if minute < 100 else truth(minute)), PARAMS, 30
     )
-    assert (ghosts.false_gaps, len(ghosts.missed)) == (1, 0)
+    assert (ghosts.false_gaps, len(ghosts.missed), ghosts.false_gaps_on_low) == (1, 0, 0)
     lows = replay(day, seen(day, lambda minute: [*truth(minute), ("low", 1)]), PARAMS, 30)
     assert (lows.false_gaps, lows.false_lows) == (0, 1)
 
@@ -116,7 +116,7 @@ def test_a_blind_detector_misses_and_a_seer_of_ghosts_is_wrong(day):
 def test_low_stock_that_is_called_a_gap_is_a_false_gap(tmp_path):
     low = write_day(tmp_path, {0: [(0, "full"), (60, "low")]})
     found = replay(low, seen(low, lambda minute: [("gap", 0)] if minute >= 60 else []), PARAMS, 30)
-    assert (found.false_gaps, found.false_lows) == (1, 0)
+    assert (found.false_gaps, found.false_lows, found.false_gaps_on_low) == (1, 0, 1)
     as_low = replay(low, seen(low, lambda minute: [("low", 0)] if minute >= 60 else []), PARAMS, 30)
     assert (as_low.false_gaps, as_low.false_lows) == (0, 0)
 
@@ -150,7 +150,7 @@ FALSE_GAP = AlertEvent("a", 1, "opened", "gap", "c", "z", None, None, 60.0, 0.0,
 
 def outcome(name="d", delays=(5.0,), missed=0, false_gaps=0, error=0.0):
     gaps = (("z", Span(0.0, 3600.0, "gap")),) * missed
-    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, {}, 0, 0, 0.9 + error, 0.9, 5.0)
+    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9, 5.0)
 
 
 def test_figures_are_of_all_days_together_with_intervals():

@@ -18,6 +18,7 @@ TEMPORAL_TITLES = {
     "delay_p90_minutes": "delay, p90 (min)",
     "false_alerts_per_day": "false alerts per camera-day",
     "false_gaps_per_day": "of them gaps",
+    "false_gaps_on_low_per_day": "of these where stock was low",
     "repeats_per_day": "repeated alerts per camera-day",
     "camera_alerts_per_day": "camera alerts per camera-day",
     "availability_error": "availability error",
@@ -40,7 +41,9 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
     delays = np.array([delay for day in outcomes for delay in day.delays_minutes], np.float64)
     alerted = np.array([len(day.delays_minutes) for day in outcomes], np.float64)
     gaps = alerted + [len(day.missed) for day in outcomes]
-    counts = np.array([[len(d.false), d.false_gaps, d.repeats, d.camera_alerts] for d in outcomes], np.float64)
+    counts = np.array(
+        [[len(d.false), d.false_gaps, d.false_gaps_on_low, d.repeats, d.camera_alerts] for d in outcomes], np.float64
+    )
     errors = np.array([abs(day.availability - day.true_availability) for day in outcomes])
 
     def figures(weights: Weights) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ class DayOutcome:
         delays_minutes: of each gap that was alerted, from its begin to the alert; 0 where one was open already.
         missed: (zone, span) of gaps that nobody was told of while they lasted.
         false: alerts opened, reopened or escalated to a gap while the zone was in no such state.
+        false_gaps_on_low: how many of them say that a shelf is empty where stock was low.
         told: by zone, when an alert of a gap was open.
         camera_alerts: of a camera that was said to be blinded or moved.
         repeats: further alerts of gaps that had one.
@@ -38,6 +39,7 @@ class DayOutcome:
     delays_minutes: tuple[float, ...]
     missed: tuple[tuple[str, Span], ...]
     false: tuple[AlertEvent, ...]
+    false_gaps_on_low: int
     told: Mapping[str, tuple[Span, ...]]
     camera_alerts: int
     repeats: int
@@ -98,6 +100,10 @@ def replay(
         tuple(delays),
         tuple(missed),
         false,
+        sum(
+            event.kind == "gap" and day.shown(str(event.zone), _TRUE_FOR["low"], event.since - slack, event.at)
+            for event in false
+        ),
         told,
         sum(event.zone is None and event.action == "opened" for event in events),
         repeats,
