@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import signal
@@ -21,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from published import running_version
 from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
 from shelfgap_edge.pull.slots import Slots
@@ -195,6 +197,33 @@ def test_check_reads_all_and_listens_on_nothing(tmp_path, bundle):
     assert (done.returncode, done.stderr) == (0, "")
     assert "good; 1 cameras, bundle bright-square 1" in done.stdout
     assert not (tmp_path / "state").exists()
+
+
+def test_check_loads_certificates_too(tmp_path, bundle):
+    certificates(tmp_path)
+    (tmp_path / "c2.pem").replace(tmp_path / "localhost.pem")
+    tls = '[http.tls]\ncertificate = "localhost.pem"\nkey = "localhost.key"'
+    config = edge_toml(tmp_path, bundle, ["c1"], http=tls)
+    done = subprocess.run([sys.executable, STAND_IN, config, "--check"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "KEY_VALUES_MISMATCH" in done.stderr
+
+
+def test_check_as_restart_of_a_pull_refuses_what_the_service_would_refuse(tmp_path, shop):
+    device = shop.device("device")
+    current = device.state / "current"
+    config = edge_toml(tmp_path, current, ["c1"])
+    command = f"{sys.executable} -m shelfgap_edge.cli serve --config {config} --check"
+    device = dataclasses.replace(device, restart=command, self_test_seconds=300)
+    shop.release("1")
+    assert shop.pull(device).status == "updated"
+    edge_toml(tmp_path, current, ["c1"], '[detector]\nprecision = "fp32"')
+    shop.release("2")
+    refused = shop.pull(device)
+    assert refused.status == "rejected"
+    assert "--check" in refused.reason
+    assert "fp32" in refused.reason
+    assert running_version(device) == "1"
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(tmp_path, bundle):

@@ -21,7 +21,11 @@ _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `serve`."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="edge.toml")
-    parser.add_argument("--check", action="store_true", help="read the configuration, load the bundle, and end")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="load configuration, certificates and bundle, and end",
+    )
 
 
 def add_token_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +65,14 @@ def serve(path: Path, assembly: Assembly, *, check: bool = False) -> int:
 
     from shelfgap_edge.service.bundles import load_tested
     from shelfgap_edge.service.config import read_config
+    from shelfgap_edge.service.listener import tls_context
     from shelfgap_edge.service.service import Service
 
     config = read_config(path)
     log_to_stderr(config.log_level)
     if check:
         assembly.plan(config)
+        tls_context(config.http.tls)
         manifest = load_tested(config.bundle, config.detector).manifest
         print(f"{path}: good; {len(config.cameras)} cameras, bundle {manifest.name} {manifest.version}")
         return 0
