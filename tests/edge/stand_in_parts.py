@@ -143,6 +143,7 @@ class StandInPlan:
     cameras: dict[str, str | None]
     log: list[str]
     source_list: list = field(default_factory=list)
+    limits: object = None
 
     def monitors(self, manifest):
         return {name: CountingMonitor(name, shelf) for name, shelf in self.cameras.items()}

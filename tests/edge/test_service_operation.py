@@ -27,8 +27,11 @@ from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
 from shelfgap_edge.pull.slots import Slots
 from shelfgap_edge.pull.state import State, Trial, save_state
+from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.config import read_config
+from shelfgap_edge.service.lasting import check_lasting
 from shelfgap_edge.service.service import Service
+from shelfgap_edge.toml_table import ConfigError
 from stand_in_parts import StandInAssembly
 
 
@@ -65,6 +68,48 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(tmp_path, bundl
     running.wait_for("reloaded", 2)
     assert running.post("c1", frame).status == 401, "a camera that was taken out is let in no more"
     assert running.stop() == 0
+
+
+def test_a_reload_changes_how_many_connections_there_are_how_slow_they_may_be_and_how_long_a_stop_waits(
+    tmp_path, bundle, frame
+):
+    def configure(connections, body_seconds, stop_seconds):
+        http = f"connections = {connections}\nbody_seconds = {body_seconds}"
+        return edge_toml(tmp_path, bundle, ["c1"], f"stop_seconds = {stop_seconds}", http)
+
+    running = start(configure(1, 0.2, 600), tmp_path / "log").wait_ready()
+    address = ("127.0.0.1", urlsplit(running.frames).port)
+    head = f"POST /v1/cameras/c1/frames?wait=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token_of('c1')}\r\n"
+    head += f"Content-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
+    configure(3, 300, 1)
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("reloaded")
+    with socket.create_connection(address) as slow, socket.create_connection(address) as never:
+        for connection in (slow, never):
+            connection.sendall(head.encode() + frame[:10])
+        time.sleep(3)  # longer than a connection might take before
+        assert running.post("c1", frame).status == 200, "a third connection"
+        slow.sendall(frame[10:])
+        slow.settimeout(300)
+        assert slow.recv(1024).startswith(b"HTTP/1.1 200")
+        running.stop(timeout=120)  # the upload that never ends is waited for a second, not for ten minutes
+
+
+def test_a_reload_refuses_what_is_fixed_at_the_start(tmp_path, bundle):
+    certificates(tmp_path)
+    tls = '[http.tls]\ncertificate = "localhost.pem"\nkey = "localhost.key"\nclient_ca = "authority.pem"'
+
+    def read(more=""):
+        config = read_config(edge_toml(tmp_path, bundle, ["c1"], more, http=tls))
+        return config, EdgeAssembly().plan(config)
+
+    first = read()
+    check_lasting(first, read())
+    with pytest.raises(ConfigError, match=r"edge.toml: outbox changes with a restart only"):
+        check_lasting(first, read("[outbox]\nmax_events = 500"))
+    certificates(tmp_path)  # another authority in the same file
+    with pytest.raises(ConfigError, match=r"edge.toml: http.tls.client_ca changes with a restart only"):
+        check_lasting(first, read())
 
 
 def test_the_bundle_is_switched_under_way_without_losing_a_frame(tmp_path, write_bundle, reseal, frame):
@@ -303,6 +348,9 @@ def test_mutual_tls_lets_a_camera_in_by_its_certificate_only(tmp_path, bundle, f
     (tmp_path / "c2.pem").replace(tmp_path / "localhost.pem")
     running.process.send_signal(signal.SIGHUP)  # certificate and key do not belong together
     running.wait_for("reload refused")
+    (tmp_path / "authority.pem").write_bytes((tmp_path / "c1.pem").read_bytes())
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("http.tls.client_ca changes with a restart only")
     assert running.stop() == 0
 
 

@@ -40,6 +40,7 @@ class TlsConfig:
     certificate: Path
     key: Path
     client_ca: Path | None
+    client_ca_content: bytes | None
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def _http(table: Table, folder: Path) -> HttpConfig:
         if certificate is None or key is None:
             raise ConfigError(f"{values.where}: expected both certificate and key")
         check_private(folder / key, f"{values.where}: key")
-        tls = TlsConfig(folder / certificate, folder / key, None if client_ca is None else folder / client_ca)
+        authority = None if client_ca is None else folder / client_ca
+        tls = TlsConfig(folder / certificate, folder / key, authority, _content(authority, values))
     return HttpConfig(
         host=table.text("host", "127.0.0.1"),
         port=table.integer("port", 8080, low=0, high=65535),
@@ -214,6 +216,13 @@ def _http(table: Table, folder: Path) -> HttpConfig:
         upload_megabytes=table.number("upload_megabytes", 64, low=1, high=4096),
         connections=table.integer("connections", 4096, low=1, high=100_000),
     )
+
+
+def _content(path: Path | None, table: Table) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{table.where}: client_ca: {path}: {error.strerror}") from None
 
 
 def _admin(table: Table, folder: Path) -> AdminConfig:

@@ -11,18 +11,19 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shelfgap_edge.overwrite import overwrite
+from shelfgap_edge.service.config import HttpConfig
 
 CountRefusal = Callable[[str], object]
 _READING = (h11.IDLE, h11.SEND_BODY)
 _GRACE_SECONDS = 2.0  # so that the application's own answer to a slow body comes first
 
 
-def connection_class(*, most: int, request_seconds: float, count: CountRefusal) -> type[H11Protocol]:
+def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> type[H11Protocol]:
     """Return a protocol class for uvicorn.
 
     Args:
-        most: connections at once.
-        request_seconds: how long head and body of a request may take, and how long a new connection may say nothing.
+        limits: asked for each connection: `connections` at once, and in how many `body_seconds` head and body of a
+            request, or the first word of a new connection, must have come.
         count: called with the reason of each refusal.
     """
 
@@ -31,7 +32,7 @@ def connection_class(*, most: int, request_seconds: float, count: CountRefusal) 
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > most:
+            if len(self.connections) > limits().connections:
                 count("too-many-connections")
                 transport.abort()
                 return
@@ -86,7 +87,8 @@ def connection_class(*, most: int, request_seconds: float, count: CountRefusal) 
 
         def _arm(self) -> None:
             if self._deadline is None:
-                self._deadline = self.loop.call_later(request_seconds + _GRACE_SECONDS, self._expire)
+                seconds = limits().body_seconds + _GRACE_SECONDS
+                self._deadline = self.loop.call_later(seconds, self._expire)
 
         def _disarm(self) -> None:
             if self._deadline is not None:

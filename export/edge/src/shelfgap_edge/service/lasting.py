@@ -1,10 +1,11 @@
-"""What a service keeps from start to end: its state folder and its addresses."""
+"""What a service keeps from start to end: its outbox, its addresses, and whom it lets in by certificate."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from shelfgap_edge.service.config import EdgeConfig
+from shelfgap_edge.service.parts import Plan
 from shelfgap_edge.toml_table import ConfigError
 
 
@@ -20,19 +21,27 @@ def make_state_folder(folder: Path) -> None:
         raise ConfigError(f"state: {folder}: {error.strerror}") from None
 
 
-def check_lasting(old: EdgeConfig, new: EdgeConfig) -> None:
+def check_lasting(old: tuple[EdgeConfig, Plan], new: tuple[EdgeConfig, Plan]) -> None:
     """Refuse a configuration that a running service cannot go over to.
 
     Raises:
         ConfigError: a value of it needs a restart.
     """
-    for key, before, after in (
-        ("state", old.state, new.state),
-        ("http.host", old.http.host, new.http.host),
-        ("http.port", old.http.port, new.http.port),
-        ("http.tls", old.http.tls is None, new.http.tls is None),
-        ("http.tls.client_ca", old.http.tls and old.http.tls.client_ca, new.http.tls and new.http.tls.client_ca),
-        ("admin", old.admin, new.admin),
-    ):
-        if before != after:
-            raise ConfigError(f"{new.path.name}: {key} changes with a restart only")
+    lasting = _lasting(*old)
+    for key, value in _lasting(*new).items():
+        if value != lasting[key]:
+            raise ConfigError(f"{new[0].path.name}: {key} changes with a restart only")
+
+
+def _lasting(config: EdgeConfig, plan: Plan) -> dict[str, object]:
+    tls = config.http.tls
+    return {
+        "state": config.state,
+        "http.host": config.http.host,
+        "http.port": config.http.port,
+        "http.tls": tls is None,
+        # Its content too: of an authority that is taken out, connections and TLS sessions would live on.
+        "http.tls.client_ca": tls and (tls.client_ca, tls.client_ca_content),
+        "admin": config.admin,
+        "outbox": plan.limits,
+    }

@@ -35,7 +35,6 @@ class Listener:
         bound: the socket.
         protocol: of its connections.
         tls: None for plain HTTP.
-        stop_seconds: how long requests under way may take when it stops.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Listener:
         protocol: type[H11Protocol],
         *,
         tls: ssl.SSLContext | None,
-        stop_seconds: float,
     ) -> None:
         host, port = bound.getsockname()[:2]
         self.address = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -63,7 +61,6 @@ class Listener:
             proxy_headers=False,
             backlog=2048,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, int(stop_seconds)),
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             ssl_context_factory=None if tls is None else lambda config, default: tls,
         )
@@ -78,8 +75,9 @@ class Listener:
         while not self._server.started:
             await asyncio.sleep(0.01)
 
-    def stop(self) -> None:
-        """Accept nothing more and end when requests under way are answered."""
+    def stop(self, seconds: float) -> None:
+        """Accept nothing more and end when requests under way are answered, or after that time."""
+        self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
 
     def renew_certificate(self, tls: TlsConfig | None) -> None:

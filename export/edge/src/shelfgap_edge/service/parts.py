@@ -135,7 +135,13 @@ class Source(Protocol):
 
 
 class Plan(Protocol):
-    """What one reading of `edge.toml` gives, with all tables of other parts read and found right."""
+    """What one reading of `edge.toml` gives, with all tables of other parts read and found right.
+
+    Attributes:
+        limits: of the outbox.
+    """
+
+    limits: Any
 
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera."""

@@ -88,9 +88,7 @@ class Service:
         config, stop = self._config, asyncio.Event()
         loop = asyncio.get_running_loop()
         protocol = connection_class(
-            most=config.http.connections,
-            request_seconds=config.http.body_seconds,
-            count=lambda reason: self.metrics.refused.labels(reason).inc(),
+            limits=lambda: self._config.http, count=lambda reason: self.metrics.refused.labels(reason).inc()
         )
         frames = Listener(
             "frames",
@@ -98,7 +96,6 @@ class Service:
             bind(config.http.host, config.http.port, "http"),
             protocol,
             tls=tls_context(config.http.tls),
-            stop_seconds=config.stop_seconds,
         )
         admin = Listener(
             "admin",
@@ -106,7 +103,6 @@ class Service:
             bind(config.admin.host, config.admin.port, "admin"),
             protocol,
             tls=None,
-            stop_seconds=config.stop_seconds,
         )
         self._listeners = [frames, admin]
         self._worker.start()
@@ -125,12 +121,13 @@ class Service:
         await stop.wait()
         notify("STOPPING=1")
         _log.info("stopping")
-        deadline = time.monotonic() + config.stop_seconds
+        stop_seconds = self._config.stop_seconds  # of the last reload
+        deadline = time.monotonic() + stop_seconds
         self._stopping = True
         self._wake.set()
         self._couriers.stop_sources()
         for listener in self._listeners:
-            listener.stop()
+            listener.stop(stop_seconds)
         await asyncio.gather(*serving)
         finished = await asyncio.to_thread(self._finish, deadline)
         pings.cancel()
@@ -215,8 +212,8 @@ class Service:
         notify_reloading()
         try:
             config = read_config(self._config.path)
-            check_lasting(self._config, config)
             plan = self._assembly.plan(config)
+            check_lasting((self._config, self._plan), (config, plan))
             tls_context(config.http.tls)  # so that nothing is taken where something is wrong
             if self._bundle.changed(config.bundle, config.detector, retry=True):
                 self._show_bundle()
