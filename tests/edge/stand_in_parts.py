@@ -20,6 +20,8 @@ FRAMES_TO_OPEN = 2
 class CountingMonitor:
     """Opens an alert at the second frame in a row with a gap, resolves it at the first without."""
 
+    is_held_back = False
+
     def __init__(self, camera_id: str, shelf: str | None = None) -> None:
         self.camera_id, self.shelf = camera_id, shelf
         self.memory = {"with_gap": 0, "open": None, "sequence": 0, "since": 0.0, "frames": 0}

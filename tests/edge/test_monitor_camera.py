@@ -114,6 +114,17 @@ def test_without_the_hold_a_shopper_in_front_resolves_the_gap():
     assert [step[1] for step in told] == ["opened", "resolved", "reopened"]
 
 
+def test_a_frame_that_counts_for_no_zone_is_said_to_be_held_back():
+    watched = monitor()
+    seen = []
+    for number, frame in enumerate(({}, {}, {}, {"glance": OTHER}, {"glance": FLAT}, {}, {"occluder": [ON_LEFT]})):
+        watched.observe(reading(NOON + 300 * number, **frame))
+        seen.append(watched.is_held_back)
+    assert seen == [False, False, False, True, True, False, False], "the right zone is still seen"
+    watched.observe(reading(NOON + 3000, occluder=[(0.0, 0.0, 0.8, 1.0)]))
+    assert watched.is_held_back
+
+
 def test_a_trolley_that_never_leaves_does_not_silence_its_zone():
     seen = {"gap": [ON_LEFT], **HIDDEN}
     told = watch(monitor(), FULL, *[seen] * 20)

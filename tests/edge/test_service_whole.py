@@ -51,6 +51,22 @@ def steps(receiver):
     return [json.loads(body)["data"]["action"] for body in receiver.taken]
 
 
+def test_a_camera_whose_frame_is_held_back_is_shown_as_hidden(tmp_path, bundle, to_jpeg, bright_square):
+    config = edge_toml(tmp_path, bundle, ["aisle-3"], "[monitor]\nmin_spread = 30\nmin_sharpness_share = 0\n")
+    running = start(config, tmp_path / "log", command=SERVE).wait_ready()
+
+    def state(jpeg):
+        assert running.post("aisle-3", jpeg).status == 200
+        return running.request("GET", f"{running.admin}/status.json").body["cameras"][0]["state"]
+
+    assert state(to_jpeg(bright_square())) == "watching"
+    assert state(to_jpeg(bright_square(level=25))) == "hidden"  # next to no contrast
+    assert "View hidden" in running.request("GET", f"{running.admin}/?lang=en").body["text"]
+    assert state(to_jpeg(bright_square())) == "watching"
+    assert running.metric('shelfgap_frames_held_back_total{camera="aisle-3"}') == 1
+    assert running.stop() == 0
+
+
 def test_from_frames_to_webhooks_through_a_kill(tmp_path, bundle, to_jpeg, bright_square, receiver):
     config = edge_toml(tmp_path, bundle, ["aisle-3"], MORE.format(port=receiver.port))
     with_gap, without = to_jpeg(bright_square()), to_jpeg(bright_square(level=60))
@@ -85,6 +101,7 @@ def test_from_frames_to_webhooks_through_a_kill(tmp_path, bundle, to_jpeg, brigh
         {"Content-Type": "application/json"},
     )
     assert acknowledged.status == 200
+    assert running.metric('shelfgap_frames_held_back_total{camera="aisle-3"}') == 0
     for _ in range(3):
         running.post("aisle-3", without)
     until(lambda: steps(receiver) == ["opened", "acknowledged", "resolved"])

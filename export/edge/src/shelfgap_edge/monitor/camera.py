@@ -16,7 +16,7 @@ from shelfgap_edge.monitor.facings import new_facings, to_forget
 from shelfgap_edge.monitor.params import MonitorParams
 from shelfgap_edge.monitor.reading import FrameReading
 from shelfgap_edge.monitor.silence import Silence
-from shelfgap_edge.monitor.view import View
+from shelfgap_edge.monitor.view import Verdict, View
 from shelfgap_edge.monitor.watched_zone import WatchedZone, look_at
 from shelfgap_edge.monitor.zones import WHOLE_VIEW, Zone
 
@@ -57,6 +57,7 @@ class CameraMonitor:
         self._alerts: dict[Kind, Alert | None] = dict.fromkeys(_CAMERA_KINDS)
         self._gone: dict[str, Alert] = {}  # open alerts of zones that are no more
         self._view = View()
+        self._verdict: Verdict = "clear"  # on the last frame
         self._clock = Clock()
         self._silence = Silence()
 
@@ -69,6 +70,12 @@ class CameraMonitor:
     def glance_zones(self) -> tuple[Zone, ...]:
         """What to give to `reading.glance`: drawn zones only, so that its areas stay the same."""
         return () if self._learns else self.zones
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the last frame was: its view is not the usual one, or occluders hide every zone."""
+        zones = self._watched.values()
+        return self._verdict != "clear" or (len(zones) > 0 and all(zone.hidden_since is not None for zone in zones))
 
     def observe(self, reading: FrameReading) -> list[AlertEvent]:
         """Take in a frame.
@@ -95,6 +102,7 @@ class CameraMonitor:
         boxes = reading.boxes_norm()
         occluded = WHOLE_VIEW.covered_share(boxes["occluder"])
         self._view, verdict = self._view.judge(reading.glance, occluded, at, self._params)
+        self._verdict = verdict
         if self._learns and verdict == "clear":
             for zone in new_facings(self.zones, boxes, self._learnt + 1, self._params):
                 self._zones[zone.name], self._watched[zone.name] = zone, WatchedZone(counted_at=before)

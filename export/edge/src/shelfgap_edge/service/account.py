@@ -58,7 +58,7 @@ def give_account(
         time_zone=config.time_zone,
         problems=tuple(problems),
         waiting=dict(outbox.figures().waiting),
-        cameras=_cameras(config, cameras.last_frames(), alerts, metrics.frames_by_outcome()),
+        cameras=_cameras(config, cameras, alerts, metrics.frames_by_outcome()),
         sources=tuple(sources),
         availability=tuple(availability_of(cameras.observed_hours(), now)),
         alerts=alerts,
@@ -94,16 +94,19 @@ def availability_of(hours: Sequence[ObservedHour], now: float) -> list[Availabil
 
 def _cameras(
     config: EdgeConfig,
-    last_frames: Mapping[str, float],
+    cameras: Cameras,
     alerts: Sequence[AlertEvent],
     frames: Mapping[str, Mapping[str, int]],
 ) -> tuple[CameraStatus, ...]:
     troubles = {alert.camera_id: _STATE_BY_KIND[alert.kind] for alert in alerts if alert.kind in _STATE_BY_KIND}
+    last_frames, held_back = cameras.last_frames(), cameras.held_back()
     rows = []
     for name, camera in config.cameras.items():
         outcomes = dict(frames.get(name, {}))
         seen = outcomes.pop("seen", 0)
-        state: CameraState = "watching" if name in last_frames else "waiting"
+        state: CameraState = "hidden" if name in held_back else "watching"
+        if name not in last_frames:
+            state = "waiting"
         rows.append(
             CameraStatus(
                 name, troubles.get(name, state), last_frames.get(name), seen, outcomes, camera.shelf, config.store

@@ -63,6 +63,8 @@ class Cameras:
             self._seen_at[seen.camera_id] = time.monotonic()
             self._last_frame_at[seen.camera_id] = seen.at
             events = monitor.observe(self._plan.reading(monitor, seen))
+            if monitor.is_held_back:
+                self._metrics.held_back.labels(seen.camera_id).inc()
             self._changed.add(seen.camera_id)
             self._put(events)
             return events
@@ -103,6 +105,11 @@ class Cameras:
         """Return for each camera that sent something when its last frame was taken, seconds since the epoch."""
         with self._lock:
             return dict(self._last_frame_at)
+
+    def held_back(self) -> set[str]:
+        """Return the cameras whose last frame counted for nothing."""
+        with self._lock:
+            return {name for name, monitor in self._monitors.items() if monitor.is_held_back}
 
     def observed_hours(self) -> list[ObservedHour]:
         """Return the observed hours of all zones of all cameras."""

@@ -35,6 +35,9 @@ class Metrics:
             registry=registry,
         )
         self.alerts = Counter("shelfgap_alert_events", "Steps of alerts.", ["kind", "action"], registry=registry)
+        self.held_back = Counter(
+            "shelfgap_frames_held_back", "Frames judged that counted for no zone.", ["camera"], registry=registry
+        )
         self.switches = Counter("shelfgap_bundle_switches", "Bundles taken or refused.", ["outcome"], registry=registry)
         self.reloads = Counter("shelfgap_reloads", "Reloads of the configuration.", ["outcome"], registry=registry)
         self.clock_steps = Counter("shelfgap_clock_steps", "How often the clock was set.", registry=registry)

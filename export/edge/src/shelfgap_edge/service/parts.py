@@ -46,6 +46,10 @@ class Seen:
 class Monitor(Protocol):
     """One camera over time, in numbers."""
 
+    @property
+    def is_held_back(self) -> bool:
+        """Return whether its last frame counted for nothing."""
+
     def observe(self, reading: Any) -> list[AlertEvent]:
         """Take a reading in."""
 

@@ -22,7 +22,7 @@ class CameraStatus:
 
     Attributes:
         camera_id, shelf, store: which, and where if configured.
-        state: "watching"; "hidden" if its frames are held back just now; "waiting" before the first frame; "silent",
+        state: "watching"; "hidden" if its last frame was held back; "waiting" before the first frame; "silent",
             "blinded" or "moved" while an alert says so.
         last_frame: when its last frame was taken, seconds since the epoch; None before the first.
         frames: judged since the start.
