@@ -25,10 +25,12 @@ from cryptography.x509.oid import NameOID
 from published import running_version
 from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
+from shelfgap_edge.errors import BundleError
 from shelfgap_edge.pull.slots import Slots
 from shelfgap_edge.pull.state import State, Trial, save_state
 from shelfgap_edge.service.assemble import EdgeAssembly
-from shelfgap_edge.service.config import read_config
+from shelfgap_edge.service.bundles import RunningBundle
+from shelfgap_edge.service.config import DetectorConfig, read_config
 from shelfgap_edge.service.lasting import check_lasting
 from shelfgap_edge.service.service import Service
 from shelfgap_edge.toml_table import ConfigError
@@ -142,6 +144,13 @@ def test_the_bundle_is_switched_under_way_without_losing_a_frame(tmp_path, write
     (slots.path("a") / "model.int8.onnx").write_bytes(b"spoilt")
     slots.switch("a")
     running.wait_for("another bundle was refused")
+    assert "model.int8.onnx" in running.request("GET", f"{running.admin}/status.json").body["bundle_failure"]
+    assert "Another detector was refused" in running.request("GET", f"{running.admin}/").body["text"]
+    slots.switch("b")
+    deadline = time.monotonic() + 300
+    while running.request("GET", f"{running.admin}/status.json").body["bundle_failure"] is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     stop.set()
     sender.join(60)
     assert set(statuses) == {(200, "seen")}
@@ -153,6 +162,25 @@ def test_the_bundle_is_switched_under_way_without_losing_a_frame(tmp_path, write
 
 
 _FAST = "[limits]\nframes_per_minute = 600000\nburst = 100000\n"
+
+
+def test_a_bundle_that_the_monitors_do_not_accept_changes_nothing(tmp_path, write_bundle):
+    config = DetectorConfig(precision=None, threads=1, runtime="onnxruntime", keys=None)
+    running = RunningBundle(write_bundle(tmp_path / "one", version="1"), config)
+    another = write_bundle(tmp_path / "another", version="2")
+
+    def refuse(manifest):
+        raise ConfigError(f"not {manifest.version}")
+
+    with pytest.raises(ConfigError, match="not 2"):
+        running.changed(another, config, refuse)
+    assert (running.detector.manifest.version, running.failure) == ("1", "not 2")
+    assert not running.changed(another, config, lambda manifest: None), "it is not loaded again and again"
+    with pytest.raises(BundleError, match="none: No such file"):
+        running.changed(tmp_path / "none", config, lambda manifest: None)
+    assert "No such file" in running.failure
+    assert running.changed(another, config, lambda manifest: None)
+    assert (running.detector.manifest.version, running.failure) == ("2", None)
 
 
 def test_a_bundle_whose_golden_frames_are_off_does_not_start(tmp_path, bundle, reseal):

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from shelfgap_edge.alerts.event import AlertEvent
-from shelfgap_edge.contract import Manifest
 from shelfgap_edge.monitor.availability import HOUR_S, ObservedHour, share
+from shelfgap_edge.service.bundles import RunningBundle
 from shelfgap_edge.service.cameras import Cameras
 from shelfgap_edge.service.config import EdgeConfig
 from shelfgap_edge.service.metrics import Metrics
@@ -28,7 +28,7 @@ def give_account(
     now: float,
     started_at: float,
     config: EdgeConfig,
-    manifest: Manifest,
+    bundle: RunningBundle,
     problems: Sequence[str],
     cameras: Cameras,
     outbox: Outbox,
@@ -41,7 +41,7 @@ def give_account(
         now: seconds since the epoch, as is `started_at`.
         started_at: when the service started.
         config: what it was told.
-        manifest: of the bundle that decides.
+        bundle: the one that decides, and why another one does not.
         problems: what keeps it from being ready.
         cameras: their monitors.
         outbox: alerts, open and past.
@@ -49,6 +49,7 @@ def give_account(
         metrics: counts of frames.
     """
     alerts = tuple(outbox.open_alerts())
+    manifest = bundle.detector.manifest
     return Status(
         at=now,
         started_at=started_at,
@@ -63,6 +64,7 @@ def give_account(
         availability=tuple(availability_of(cameras.observed_hours(), now)),
         alerts=alerts,
         timeline=tuple(outbox.timeline(now - HOURS * HOUR_S)),
+        bundle_failure=bundle.failure,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shelfgap_edge.admission import admit_bundle
+from shelfgap_edge.contract import Manifest
 from shelfgap_edge.errors import BundleError, PullError, ShelfgapError
 from shelfgap_edge.golden import parse_golden, replay
 from shelfgap_edge.pull.slots import CURRENT
@@ -90,25 +92,30 @@ class RunningBundle:
         self.detector = load_tested(bundle, config)
         self.failure: str | None = None
 
-    def changed(self, bundle: Path, config: DetectorConfig, *, retry: bool = False) -> bool:
+    def changed(
+        self, bundle: Path, config: DetectorConfig, accept: Callable[[Manifest], object], *, retry: bool = False
+    ) -> bool:
         """Take what lies at a path if it is not what runs, or is to run in another way; True if it was taken.
 
         Args:
             bundle: the path.
             config: how it shall run.
+            accept: told what the bundle says of itself before it is taken; may refuse it with a ShelfgapError.
             retry: also one that was refused before.
 
         Raises:
             ShelfgapError: it is not fit to run; the old one stays.
         """
-        stamp = stamp_of(bundle)
-        if (stamp, config) == (self._stamp, self._config):
-            self.failure = self._refused = None
-            return False
-        if stamp == self._refused and not retry:
-            return False
+        stamp = None
         try:
+            stamp = stamp_of(bundle)
+            if (stamp, config) == (self._stamp, self._config):
+                self.failure = self._refused = None
+                return False
+            if stamp == self._refused and not retry:
+                return False
             detector = load_tested(bundle, config)
+            accept(detector.manifest)
         except ShelfgapError as error:
             self._refused, self.failure = stamp, str(error)
             raise

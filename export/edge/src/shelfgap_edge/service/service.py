@@ -179,7 +179,7 @@ class Service:
             now=self._clock.now(),
             started_at=self._started_at,
             config=self._config,
-            manifest=self._bundle.detector.manifest,
+            bundle=self._bundle,
             problems=self.unreadiness(),
             cameras=self._cameras,
             outbox=self._outbox,
@@ -215,9 +215,10 @@ class Service:
             plan = self._assembly.plan(config)
             check_lasting((self._config, self._plan), (config, plan))
             tls_context(config.http.tls)  # so that nothing is taken where something is wrong
-            if self._bundle.changed(config.bundle, config.detector, retry=True):
+            if self._bundle.changed(config.bundle, config.detector, plan.monitors, retry=True):
                 self._show_bundle()
-            plan.monitors(self._bundle.detector.manifest)
+            else:
+                plan.monitors(self._bundle.detector.manifest)
             for listener in self._listeners[:1]:
                 listener.renew_certificate(config.http.tls)
         except ShelfgapError as error:
@@ -240,9 +241,7 @@ class Service:
 
     def _follow_bundle(self) -> None:
         try:
-            taken = self._bundle.changed(self._config.bundle, self._config.detector)
-            if taken:
-                self._plan.monitors(self._bundle.detector.manifest)  # they may not accept what it says of them
+            taken = self._bundle.changed(self._config.bundle, self._config.detector, self._plan.monitors)
         except ShelfgapError as error:
             self.metrics.switches.labels("refused").inc()
             _log.error("another bundle was refused, the old one runs on: %s", str(error))

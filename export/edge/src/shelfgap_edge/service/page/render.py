@@ -90,6 +90,11 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
         if status.problems
         else None
     )
+    refused = (
+        element("p", element("strong", f"{texts.bundle_refused}: "), status.bundle_failure, class_="note")
+        if status.bundle_failure is not None
+        else None
+    )
     undelivered = {sink: count for sink, count in status.waiting.items() if count}
     listed = ", ".join(f"{sink} {count}" for sink, count in sorted(undelivered.items()))
     backlog = element("p", f"{texts.undelivered}: {listed}", class_="note") if undelivered else None
@@ -97,6 +102,7 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
         "div",
         element("p", _updated(clock), class_="meta"),
         problems,
+        refused,
         backlog,
         _tiles(status, clock, waiting),
         alerts_section(status.alerts, clock, language, status.form_token),

@@ -77,6 +77,7 @@ class Status:
         availability: stores, shelves and zones.
         alerts: the latest step of each alert that is not resolved.
         timeline: all steps of the last 24 hours.
+        bundle_failure: why the bundle that lies there now does not decide; None where it does.
         form_token: what the forms of the page carry, so that no other page can send them; not in the JSON.
     """
 
@@ -93,6 +94,7 @@ class Status:
     availability: tuple[AvailabilityStatus, ...]
     alerts: tuple[AlertEvent, ...]
     timeline: tuple[AlertEvent, ...]
+    bundle_failure: str | None = None
     form_token: str = field(default="", repr=False)
 
     def to_dict(self) -> dict[str, Any]:

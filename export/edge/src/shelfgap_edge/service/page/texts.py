@@ -25,6 +25,7 @@ class Texts:
     not_ready: str
     undelivered: str
     no_bundle: str
+    bundle_refused: str
     running_since: str
     store_availability: str
     over_24_hours: str
@@ -87,6 +88,7 @@ _ENGLISH = Texts(
     not_ready="Not ready",
     undelivered="Alerts not delivered yet",
     no_bundle="no detector loaded",
+    bundle_refused="Another detector was refused",
     running_since="running since {}",
     store_availability="On-shelf availability",
     over_24_hours="over 24 hours",
@@ -168,6 +170,7 @@ _FRENCH = Texts(
     not_ready="Indisponible",
     undelivered="Alertes pas encore transmises",
     no_bundle="aucun détecteur chargé",
+    bundle_refused="Un autre détecteur a été refusé",
     running_since="en marche depuis {}",
     store_availability="Disponibilité en rayon",
     over_24_hours="sur 24 heures",
