@@ -68,6 +68,21 @@ def test_a_page_is_whole_and_asks_for_nothing(language, status):
     assert reader.tags[0] == ("html", {"lang": language})
 
 
+def test_of_many_zones_the_worst_are_shown():
+    zones = tuple(AvailabilityStatus("zone", f"zone-{n}", "a1", None, n / 1000, (n / 1000,) * 24) for n in range(1000))
+    page = render(replace(EMPTY, availability=zones[::-1]), "en")
+    assert "zone-0<" in page
+    assert "zone-199<" in page
+    assert "zone-200<" not in page
+    on_shelf = tuple(replace(zone, shelf="A" if n % 2 else "B") for n, zone in enumerate(zones))
+    shelves = tuple(AvailabilityStatus("shelf", name, None, None, 0.5, (0.5,) * 24) for name in "AB")
+    shelved = render(replace(EMPTY, availability=(*shelves, *on_shelf)), "en")
+    assert shelved.count("500 zones") == 2
+    assert shelved.count("zone-") == page.count("zone-")
+    assert "800 fuller zones are in /status.json only" in page
+    assert len(page) < 2_000_000
+
+
 def test_both_languages_say_everything_and_not_the_same():
     english, french = TEXTS["en"], TEXTS["fr"]
     same = {field.name for field in fields(english) if getattr(english, field.name) == getattr(french, field.name)}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
 
 from shelfgap_edge.alerts.event import AlertEvent
-from shelfgap_edge.monitor.availability import HOUR_S, ObservedHour, share
+from shelfgap_edge.monitor.availability import HOUR_S
 from shelfgap_edge.service.bundles import RunningBundle
 from shelfgap_edge.service.cameras import Cameras
 from shelfgap_edge.service.config import EdgeConfig
 from shelfgap_edge.service.metrics import Metrics
-from shelfgap_edge.service.page.status import HOURS, AvailabilityStatus, CameraState, CameraStatus, Level, Status
+from shelfgap_edge.service.page.status import HOURS, AvailabilityStatus, CameraState, CameraStatus, Status
 from shelfgap_edge.service.parts import Outbox
 from shelfgap_edge.sources.state import SourceState
 
@@ -31,6 +30,7 @@ def give_account(
     bundle: RunningBundle,
     problems: Sequence[str],
     cameras: Cameras,
+    availability: Sequence[AvailabilityStatus],
     outbox: Outbox,
     sources: Sequence[SourceState],
     metrics: Metrics,
@@ -44,6 +44,7 @@ def give_account(
         bundle: the one that decides, and why another one does not.
         problems: what keeps it from being ready.
         cameras: their monitors.
+        availability: of what they watch.
         outbox: alerts, open and past.
         sources: states of those that run.
         metrics: counts of frames.
@@ -61,37 +62,11 @@ def give_account(
         waiting=dict(outbox.figures().waiting),
         cameras=_cameras(config, cameras, alerts, metrics.frames_by_outcome()),
         sources=tuple(sources),
-        availability=tuple(availability_of(cameras.observed_hours(), now)),
+        availability=tuple(availability),
         alerts=alerts,
         timeline=tuple(outbox.timeline(now - HOURS * HOUR_S)),
         bundle_failure=bundle.failure,
     )
-
-
-def availability_of(hours: Sequence[ObservedHour], now: float) -> list[AvailabilityStatus]:
-    """Return the availability of each store, shelf and zone over the last 24 hours, and of each of these hours."""
-    first = int(now // HOUR_S) - HOURS + 1
-    recent = [hour for hour in hours if hour.hour_at >= first * HOUR_S]
-
-    def of(
-        level: Level, key: Callable[[ObservedHour], Hashable], named: Callable[[ObservedHour], dict[str, Any]]
-    ) -> Any:
-        groups: dict[Hashable, list[ObservedHour]] = {}
-        for hour in recent:
-            groups.setdefault(key(hour), []).append(hour)
-        for members in groups.values():
-            hourly = tuple(share(h for h in members if h.hour_at // HOUR_S == first + n) for n in range(HOURS))
-            yield AvailabilityStatus(level=level, share=share(members), hourly=hourly, **named(members[0]))
-
-    nowhere = {"camera_id": None, "shelf": None}
-    stores = of("store", lambda hour: hour.store, lambda hour: {"name": hour.store or "", **nowhere})
-    shelves = of("shelf", lambda hour: hour.shelf, lambda hour: {"name": hour.shelf or "", **nowhere})
-    zones = of(
-        "zone",
-        lambda hour: (hour.camera_id, hour.zone),
-        lambda hour: {"name": hour.zone, "camera_id": hour.camera_id, "shelf": hour.shelf},
-    )
-    return [*(s for s in stores if s.name), *(s for s in shelves if s.name), *zones]
 
 
 def _cameras(

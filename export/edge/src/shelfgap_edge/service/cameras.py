@@ -16,6 +16,7 @@ from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
 
 _SAVE_SECONDS = 10.0  # between two savings of states without an event: so much persistence a kill costs at most
+_LET_IN_SECONDS = 1e-4  # a lock that is taken again at once keeps out who waits for it
 
 _log = logging.getLogger(__name__)
 
@@ -113,8 +114,13 @@ class Cameras:
 
     def observed_hours(self) -> list[ObservedHour]:
         """Return the observed hours of all zones of all cameras."""
-        with self._lock:
-            return [hour for monitor in self._monitors.values() for hour in monitor.availability()]
+        hours: list[ObservedHour] = []
+        for name in self._monitors:
+            with self._lock:  # camera by camera, so that frames are judged in between
+                monitor = self._monitors.get(name)
+                hours += [] if monitor is None else monitor.availability()
+            time.sleep(_LET_IN_SECONDS)
+        return hours
 
     def _now_of(self, name: str) -> float:
         """Return the time by the clock of a camera's frames: that of the last one, and what passed since.

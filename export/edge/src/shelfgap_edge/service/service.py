@@ -19,6 +19,7 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.service.account import give_account
 from shelfgap_edge.service.admin import admin_app
 from shelfgap_edge.service.arrival import Arrival
+from shelfgap_edge.service.availability import RecentAvailability
 from shelfgap_edge.service.bundles import RunningBundle, is_on_trial
 from shelfgap_edge.service.cameras import Cameras
 from shelfgap_edge.service.clock import Clock
@@ -64,6 +65,7 @@ class Service:
         make_state_folder(config.state)
         self._outbox = assembly.outbox(config, self._plan)
         self._cameras = Cameras(self._outbox, self.metrics, self._clock)
+        self._availability = RecentAvailability(self._cameras.observed_hours)
         self._mailbox = Mailbox(
             frames=config.queue.frames,
             megabytes=config.queue.megabytes,
@@ -175,13 +177,15 @@ class Service:
 
     def status(self) -> Status:
         """Return the account that the status page shows."""
+        now = self._clock.now()
         return give_account(
-            now=self._clock.now(),
+            now=now,
             started_at=self._started_at,
             config=self._config,
             bundle=self._bundle,
             problems=self.unreadiness(),
             cameras=self._cameras,
+            availability=self._availability.rows(now),
             outbox=self._outbox,
             sources=self._couriers.source_states(),
             metrics=self.metrics,

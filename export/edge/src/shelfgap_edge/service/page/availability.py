@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from shelfgap_edge.service.page.html import Html, element
 from shelfgap_edge.service.page.moments import Clock
 from shelfgap_edge.service.page.status import AvailabilityStatus
 
 _STRIP_HEIGHT = 26
+_MOST_ZONES = 200  # a row has the weight of 4 kB
 
 
 def availability_section(entries: Sequence[AvailabilityStatus], clock: Clock) -> Html:
-    """Return the section; the worst shelf and the worst zone come first."""
+    """Return the section; the worst shelf and the worst zone come first, and only the worst zones are shown."""
     texts = clock.texts
     stores = [entry for entry in entries if entry.level == "store"]
     shelves = sorted((entry for entry in entries if entry.level == "shelf"), key=_worst_first)
-    zones = [entry for entry in entries if entry.level == "zone"]
-    named = {shelf.name for shelf in shelves}
-    elsewhere = [zone for zone in zones if zone.shelf not in named]
+    zones = sorted((entry for entry in entries if entry.level == "zone"), key=_worst_first)
+    shown, left_out = set(zones[:_MOST_ZONES]), len(zones) - _MOST_ZONES
+    by_shelf: dict[str | None, list[AvailabilityStatus]] = {shelf.name: [] for shelf in shelves}
+    elsewhere: list[AvailabilityStatus] = []
+    for zone in zones:
+        by_shelf.get(zone.shelf, elsewhere).append(zone)
+    rest = (
+        _zones(None, elsewhere, shown, clock)
+        if stores or shelves
+        else _rows([z for z in elsewhere if z in shown], clock)
+    )
     body = [
         _rows([*stores, *shelves], clock) if stores or shelves else None,
-        *(
-            _zones(f"{texts.shelf} {shelf.name}", [z for z in zones if z.shelf == shelf.name], clock)
-            for shelf in shelves
-        ),
-        (_zones(None, elsewhere, clock) if named or stores else _rows(elsewhere, clock)) if elsewhere else None,
+        *(_zones(f"{texts.shelf} {name}", of_shelf, shown, clock) for name, of_shelf in by_shelf.items()),
+        rest if elsewhere else None,
+        element("p", texts.fuller_zones.format(left_out), class_="meta") if left_out > 0 else None,
     ]
     return element(
         "section",
@@ -44,15 +51,17 @@ def _worst_first(entry: AvailabilityStatus) -> tuple[float, str]:
     return (2.0 if entry.share is None else entry.share, entry.name)
 
 
-def _zones(shelf: str | None, zones: Sequence[AvailabilityStatus], clock: Clock) -> Html | None:
-    if not zones:
+def _zones(
+    shelf: str | None, zones: Sequence[AvailabilityStatus], shown: Set[AvailabilityStatus], clock: Clock
+) -> Html | None:
+    if shown.isdisjoint(zones):
         return None
     texts = clock.texts
     count = (texts.one_zone if len(zones) == 1 else texts.many_zones).format(len(zones))
     return element(
         "details",
         element("summary", f"{texts.other_zones if shelf is None else shelf}: {count}"),
-        _rows(sorted(zones, key=_worst_first), clock),
+        _rows([zone for zone in zones if zone in shown], clock),
         id="zones-" + re.sub(r"\s", "-", shelf or ""),
     )
 

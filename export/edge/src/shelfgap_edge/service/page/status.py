@@ -74,7 +74,7 @@ class Status:
         waiting: steps of alerts that wait to be delivered, by sink.
         cameras: all that are configured.
         sources: all that run.
-        availability: stores, shelves and zones.
+        availability: stores, shelves and zones, as they were up to half a minute ago.
         alerts: the latest step of each alert that is not resolved.
         timeline: all steps of the last 24 hours.
         bundle_failure: why the bundle that lies there now does not decide; None where it does.

@@ -45,6 +45,7 @@ class Texts:
     other_zones: str
     one_zone: str
     many_zones: str
+    fuller_zones: str
     by_hour: str
     not_observed: str
     cameras: str
@@ -108,6 +109,7 @@ _ENGLISH = Texts(
     other_zones="Without a shelf",
     one_zone="{} zone",
     many_zones="{} zones",
+    fuller_zones="{} fuller zones are in /status.json only.",
     by_hour="Availability of {} by hour, oldest first: {}",
     not_observed="not observed",
     cameras="Cameras",
@@ -190,6 +192,7 @@ _FRENCH = Texts(
     other_zones="Sans rayon",
     one_zone="{} zone",
     many_zones="{} zones",
+    fuller_zones="{} zones mieux garnies figurent seulement dans /status.json.",
     by_hour="Disponibilité de {} heure par heure, de la plus ancienne à la plus récente : {}",
     not_observed="non observé",
     cameras="Caméras",
