@@ -1,4 +1,4 @@
-"""The gate that a promotion rests on: a pass of exactly this model, against the present champion."""
+"""The gate that a release rests on: a pass of exactly this model; for a promotion, against the present champion."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_gate(content: bytes, identity: str, where: str) -> GateRecord:
             f"({identity[:12]}...); judge this one with: shelfgap gate"
         )
     if verdict != "pass":
-        raise PromotionError(f"{where}: the gate says {verdict}, only a pass is promoted: {reason}")
+        raise PromotionError(f"{where}: the gate says {verdict}, only a pass is promoted or published: {reason}")
     return record
 
 

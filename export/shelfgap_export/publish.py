@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from shelfgap_edge.bundle import Files, check_sums, read_bundle
 from shelfgap_edge.contract import SIGNATURE_FILE, Manifest
+from shelfgap_edge.identity import model_identity
 from shelfgap_edge.pull.index import (
     MAX_INDEX_BYTES,
     SIGNED_INDEX,
@@ -29,6 +29,7 @@ from shelfgap_edge.trust import TrustedKeys
 
 from shelfgap_export.bundle import GATE_FILE
 from shelfgap_export.destination import ChangedMeanwhileError, Destination, read_or_none
+from shelfgap_export.gate_record import PromotionError, check_gate
 from shelfgap_export.index_edits import Moment, PublishError, add_release, issue, new_index
 from shelfgap_export.signing import sign
 
@@ -68,12 +69,12 @@ def publish_bundle(
 
     Args:
         publisher: where, and with which keys.
-        bundle: a signed bundle whose gate passed.
+        bundle: a signed bundle whose gate passed exactly its models and thresholds.
         on_progress: called with (files brought, files).
 
     Raises:
         SignatureError, BundleError: devices would refuse it.
-        PublishError: its gate did not pass, it is of another product, or was withdrawn.
+        PublishError: its gate did not pass this model, it is of another product, or was withdrawn.
         PullError: the destination cannot be read or written.
     """
     files = read_bundle(bundle)
@@ -167,15 +168,14 @@ def _old_index(
 def _releasable(files: Files, keys: TrustedKeys, where: str) -> Manifest:
     check_signed(files, keys, now=datetime.now(UTC), where=where)
     check_sums(files, where)
+    manifest = manifest_of(files, where)
+    if GATE_FILE not in files:
+        raise PublishError(f"{where}: no {GATE_FILE} in it; only what a gate passed is published")
     try:
-        verdict = json.loads(files[GATE_FILE])["verdict"]
-    except (KeyError, ValueError, TypeError):
-        raise PublishError(
-            f"{where}: no {GATE_FILE} with a verdict in it; only what a gate passed is published"
-        ) from None
-    if verdict != "pass":
-        raise PublishError(f"{where}: its gate says {verdict!r}; only what a gate passed is published")
-    return manifest_of(files, where)
+        check_gate(files[GATE_FILE], model_identity(manifest, files), where)
+    except PromotionError as error:
+        raise PublishError(str(error)) from None
+    return manifest
 
 
 def _sign(publisher: Publisher, index: Index, keys: TrustedKeys, at: Moment) -> bytes:

@@ -9,8 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from plain_bundles import gate_report
 from shelfgap_edge.bundle import check_sums, read_bundle
+from shelfgap_edge.contract import read_manifest
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_edge.identity import model_identity
 from shelfgap_edge.pull.index import Index
 from shelfgap_edge.pull.pull import Device, Outcome, pull
 from shelfgap_edge.pull.source import DirectorySource, Source
@@ -43,7 +46,7 @@ class Shop:
     def bundle(self, version: str, edit: Callable[[Path], None] = lambda root: None, **changes: object) -> Path:
         """Write a signed bundle whose gate passed, with some bytes of its own and some that all versions share."""
         root = self._write_bundle(self.folder / f"bundle-{version}", precisions=("int8",), version=version, **changes)
-        (root / "gate.json").write_text(json.dumps({"verdict": "pass"}))
+        pass_gate(root)
         (root / "shared.bin").write_bytes(np.random.default_rng(0).bytes(PADDING_BYTES))
         (root / "own.bin").write_bytes(np.random.default_rng(int(version)).bytes(PADDING_BYTES))
         edit(root)
@@ -78,6 +81,13 @@ class Shop:
     def valid_for(self, **time: float) -> None:
         """Let indexes be valid so long from now on."""
         self.publisher = replace(self.publisher, valid_for=timedelta(**time))
+
+
+def pass_gate(root: Path) -> None:
+    """Give a bundle the gate.json of a pass of exactly its model."""
+    manifest = read_manifest(root)
+    report = gate_report(manifest.version, model_identity(manifest, read_bundle(root)))
+    (root / "gate.json").write_text(json.dumps(report))
 
 
 def in_process(bundle: Path) -> str | None:

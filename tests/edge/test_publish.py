@@ -6,11 +6,13 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from published import PADDING_BYTES
 from shelfgap_edge.bundle import leads_out
+from shelfgap_edge.contract import MODEL_FILES, read_manifest
 from shelfgap_edge.errors import BundleError, PullError, ShelfgapError, SignatureError
 from shelfgap_edge.pull.index import SIGNED_INDEX, FileEntry, open_index, parse_index
 from shelfgap_edge.signature import load_keys
@@ -70,9 +72,10 @@ def test_what_devices_would_refuse_is_not_published(shop):
         publish_bundle(shop.publisher, good)
 
     def fail_gate(root):
-        (root / "gate.json").write_text(json.dumps({"verdict": "inconclusive"}))
+        report = json.loads((root / "gate.json").read_text())
+        (root / "gate.json").write_text(json.dumps({**report, "verdict": "inconclusive"}))
 
-    with pytest.raises(PublishError, match="its gate says 'inconclusive'"):
+    with pytest.raises(PublishError, match="the gate says inconclusive"):
         publish_bundle(shop.publisher, shop.bundle("3", fail_gate))
     with pytest.raises(PublishError, match=r"no gate\.json"):
         publish_bundle(shop.publisher, shop.bundle("4", lambda root: (root / "gate.json").unlink()))
@@ -81,6 +84,36 @@ def test_what_devices_would_refuse_is_not_published(shop):
     with pytest.raises(SignatureError):  # a key that devices do not trust
         publish_bundle(replace(shop.publisher, key=stranger.private), shop.bundle("6"))
     assert (shop.root / SIGNED_INDEX).read_bytes() == published
+
+
+def other_threshold(root):
+    manifest = read_manifest(root)
+    (root / "manifest.json").write_text(replace(manifest, score_thresholds={"gap": 0.9, "low": 0.4}).to_json())
+
+
+def other_model(root):
+    model = onnx.load(root / MODEL_FILES["int8"])
+    model.doc_string = "other bytes"
+    onnx.save(model, root / MODEL_FILES["int8"])
+
+
+def no_identity(root):
+    (root / "gate.json").write_text(json.dumps({"verdict": "pass", "reason": "", "checks": []}))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (other_threshold, "judged another model"),
+        (other_model, "judged another model"),
+        (no_identity, "does not say which model it judged"),
+    ],
+)
+def test_a_gate_of_another_model_publishes_nothing(shop, edit, message):
+    """Whoever signs may have edited the bundle after the gate: sums and signature fit, the verdict is another's."""
+    with pytest.raises(PublishError, match=message):
+        shop.publish("1", edit)
+    assert not (shop.root / SIGNED_INDEX).exists()
 
 
 def test_the_openssf_package_accepts_the_index(shop):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from published import PADDING_BYTES, running_version, skew_golden
+from published import PADDING_BYTES, pass_gate, running_version, skew_golden
 from shelfgap_edge.cli import main
 from shelfgap_edge.contract import MODEL_FILES
 from shelfgap_edge.errors import BundleError, PullError, SignatureError
@@ -147,6 +147,7 @@ def test_a_withdrawn_release(shop, rollback):
 
 def _crash(root):
     (root / MODEL_FILES["int8"]).write_bytes(b"no model")
+    pass_gate(root)  # judged where it did load
 
 
 @pytest.mark.parametrize("spoil", [skew_golden, _crash])

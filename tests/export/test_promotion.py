@@ -132,7 +132,7 @@ def test_the_log_says_who_was_champion_when_on_which_gate(registry, registered, 
         ({"candidate": {"identity": "0" * 64}}, r"judged another model \(000000000000\.\.\.\) than this one"),
         (
             {"verdict": "inconclusive", "reason": "too few"},
-            "the gate says inconclusive, only a pass is promoted: too few",
+            "the gate says inconclusive, only a pass is promoted or published: too few",
         ),
         ({"verdict": "fail"}, "the gate says fail"),
         ({"verdict": None}, "is not the report of a gate"),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+from plain_bundles import gate_report
 from shelfgap_datasets.coco import IMAGES_DIR
 from shelfgap_datasets.frames import load_resized
+from shelfgap_edge.contract import MODEL_FILES
+from shelfgap_edge.identity import model_identity
 from shelfgap_export.bundle import make_manifest, write_bundle
 from shelfgap_export.onnx_export import export_core, with_float_front_end, with_integer_front_end
 from shelfgap_export.params import BundleParams, QuantizeParams
@@ -55,7 +58,8 @@ def patches_bundle(trained, tmp_path_factory) -> Path:
         hashes={},
         metrics={},
     )
-    gate = {"verdict": "pass", "reason": "", "checks": []}
+    identity = model_identity(manifest, {MODEL_FILES[name]: path.read_bytes() for name, path in models.items()})
+    gate = gate_report(manifest.version, identity)
     bundle_params = BundleParams(name="patches", golden_frames=1, golden_seed=3)
     write_bundle(folder / "bundle", manifest, models, gate, bundle_params)
     return folder / "bundle"
