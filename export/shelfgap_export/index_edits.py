@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -55,9 +55,17 @@ def renew(index: Index, at: Moment) -> Index:
 
 
 def add_release(
-    index: Index, version: str, files: tuple[FileEntry, ...], unsigned: frozenset[str], at: Moment
+    index: Index,
+    version: str,
+    files: tuple[FileEntry, ...],
+    unsigned: frozenset[str],
+    at: Moment,
+    *,
+    is_signed_alike: Callable[[Release], bool] = lambda release: True,
 ) -> Index:
     """Return the index with a bundle offered to the canaries; the same bundle again is the release that it was.
+
+    One that another key signed is a release of its own, or the devices that run it would never take the new signature.
 
     Args:
         index: as it is.
@@ -65,12 +73,13 @@ def add_release(
         files: all of the bundle.
         unsigned: files in which two of the same bundle may differ: signatures are random.
         at: now.
+        is_signed_alike: asked of the last release of the same bundle, whether the same key signed it.
 
     Raises:
         PublishError: the same bundle was withdrawn.
     """
-    same = _find_same(index, version, files, unsigned)
-    if same is None:
+    same = _last_same(index, version, files, unsigned)
+    if same is None or (same.withdrawn_at is None and not is_signed_alike(same)):
         number = 1 + max((release.number for release in index.releases), default=0)
         same = Release(number, version, at.text, files, {})
         index = replace(index, releases=(*index.releases, same))
@@ -178,11 +187,12 @@ def _existing(index: Index, number: int) -> Release:
     return release
 
 
-def _find_same(index: Index, version: str, files: tuple[FileEntry, ...], unsigned: frozenset[str]) -> Release | None:
+def _last_same(index: Index, version: str, files: tuple[FileEntry, ...], unsigned: frozenset[str]) -> Release | None:
     def content(entries: tuple[FileEntry, ...]) -> dict[str, str]:
         return {entry.path: entry.sha256 for entry in entries if entry.path not in unsigned}
 
-    return next((r for r in index.releases if r.version == version and content(r.files) == content(files)), None)
+    same = [r for r in index.releases if r.version == version and content(r.files) == content(files)]
+    return max(same, key=lambda release: release.number, default=None)
 
 
 def _name(release: Release) -> str:

@@ -12,17 +12,19 @@ from pathlib import Path
 
 from shelfgap_edge.bundle import Files, check_sums, read_bundle
 from shelfgap_edge.contract import SIGNATURE_FILE, Manifest
+from shelfgap_edge.errors import SignatureError
 from shelfgap_edge.identity import model_identity
 from shelfgap_edge.pull.index import (
     MAX_INDEX_BYTES,
     SIGNED_INDEX,
     FileEntry,
     Index,
+    Release,
     open_index,
     read_kept_index,
     seal_index,
 )
-from shelfgap_edge.pull.source import blob_name
+from shelfgap_edge.pull.source import Source, blob_name, read_small
 from shelfgap_edge.runtime import manifest_of
 from shelfgap_edge.signature import check_signed, load_keys
 from shelfgap_edge.trust import TrustedKeys
@@ -65,7 +67,7 @@ class Publisher:
 def publish_bundle(
     publisher: Publisher, bundle: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Index:
-    """Publish a bundle in ring canary; one that is offered there already changes nothing.
+    """Publish a bundle in ring canary; one that is offered there already, signed by the same key, changes nothing.
 
     Args:
         publisher: where, and with which keys.
@@ -77,8 +79,8 @@ def publish_bundle(
         PublishError: its gate did not pass this model, it is of another product, or was withdrawn.
         PullError: the destination cannot be read or written.
     """
-    files = read_bundle(bundle)
-    manifest = _releasable(files, load_keys(publisher.keys), str(bundle))
+    files, keys = read_bundle(bundle), load_keys(publisher.keys)
+    manifest, key_id = _releasable(files, keys, str(bundle))
     entries = tuple(FileEntry(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items())
 
     def bring() -> None:
@@ -93,7 +95,12 @@ def publish_bundle(
             raise PublishError(
                 f"{publisher.destination.source.where} is for {index.product!r}, the bundle is {manifest.name!r}"
             )
-        return add_release(index, manifest.version, entries, frozenset({SIGNATURE_FILE}), at)
+
+        def is_signed_alike(release: Release) -> bool:
+            return _signer_of(publisher.destination.source, release, files, keys, at) == key_id
+
+        unsigned = frozenset({SIGNATURE_FILE})
+        return add_release(index, manifest.version, entries, unsigned, at, is_signed_alike=is_signed_alike)
 
     return change_index(publisher, edit, product=manifest.name, before=bring)
 
@@ -165,8 +172,19 @@ def _old_index(
     return new_index(product, at)
 
 
-def _releasable(files: Files, keys: TrustedKeys, where: str) -> Manifest:
-    check_signed(files, keys, now=datetime.now(UTC), where=where)
+def _signer_of(source: Source, release: Release, files: Files, keys: TrustedKeys, at: Moment) -> str | None:
+    """Return the key whose signature of these files is published with a release; None where none counts (any more)."""
+    entry = next(entry for entry in release.files if entry.path == SIGNATURE_FILE)
+    try:
+        signature = read_small(source, blob_name(entry.sha256), entry.size)
+        return check_signed({**files, SIGNATURE_FILE: signature}, keys, now=at.now, where=source.where)
+    except (FileNotFoundError, SignatureError):
+        return None
+
+
+def _releasable(files: Files, keys: TrustedKeys, where: str) -> tuple[Manifest, str]:
+    """Return the manifest and the id of the key that signed."""
+    key_id = check_signed(files, keys, now=datetime.now(UTC), where=where)
     check_sums(files, where)
     manifest = manifest_of(files, where)
     if GATE_FILE not in files:
@@ -175,7 +193,7 @@ def _releasable(files: Files, keys: TrustedKeys, where: str) -> Manifest:
         check_gate(files[GATE_FILE], model_identity(manifest, files), where)
     except PromotionError as error:
         raise PublishError(str(error)) from None
-    return manifest
+    return manifest, key_id
 
 
 def _sign(publisher: Publisher, index: Index, keys: TrustedKeys, at: Moment) -> bytes:

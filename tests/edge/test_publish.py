@@ -10,7 +10,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from published import PADDING_BYTES
+from published import PADDING_BYTES, running_version
 from shelfgap_edge.bundle import leads_out
 from shelfgap_edge.contract import MODEL_FILES, read_manifest
 from shelfgap_edge.errors import BundleError, PullError, ShelfgapError, SignatureError
@@ -20,7 +20,7 @@ from shelfgap_export import index_edits
 from shelfgap_export.index_edits import Moment, PublishError
 from shelfgap_export.publish import change_index, publish_bundle, read_index
 from shelfgap_flows.cli import app
-from signing_keys import Signer, sign_folder
+from signing_keys import Signer, keys_file, sign_folder
 from typer.testing import CliRunner
 
 AT = Moment(datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=90))
@@ -223,6 +223,37 @@ def test_the_same_bundle_signed_again_is_the_same_release(shop):
     sign_folder(shop.folder / "bundle-1", shop.signer)
     assert publish_bundle(shop.publisher, shop.folder / "bundle-1") == index
     assert sum(path.stat().st_size for path in shop.root.glob("blobs/*/*")) < 2 * PADDING_BYTES + 50_000
+
+
+def test_a_bundle_signed_with_the_next_key_reaches_devices_before_the_old_one_is_revoked(shop):
+    old, new = shop.signer, Signer(shop.folder / "keys", "next")
+    keys = keys_file(shop.folder / "keys.json", old.entry(), new.entry())
+    shop.publisher = replace(shop.publisher, keys=keys)
+    bundle, device = shop.bundle("1"), replace(shop.device("device"), keys=keys)
+    publish_bundle(shop.publisher, bundle)
+    shop.promote(1)
+    assert shop.pull(device).release == 1
+
+    shop.publisher = replace(shop.publisher, key=new.private)
+    index = publish_bundle(shop.publisher, sign_folder(bundle, new))
+    assert index.rings == {"canary": 2, "all": 1}
+    assert publish_bundle(shop.publisher, sign_folder(bundle, new)) == index  # the same key again is the same release
+    shop.promote(2)
+    keys_file(keys, old.entry(), new.entry(), revoked=(old.key_id,))
+    outcome = shop.pull(device)
+    assert (outcome.status, outcome.release) == ("updated", 2)
+    assert outcome.fetched_bytes == (bundle / "signature").stat().st_size
+    assert running_version(device) == "1"
+
+
+def test_a_signature_that_counts_no_more_is_replaced_too(shop):
+    old, new = shop.signer, Signer(shop.folder / "keys", "next")
+    keys = keys_file(shop.folder / "keys.json", old.entry(), new.entry())
+    shop.publisher = replace(shop.publisher, key=new.private, keys=keys)  # the index is the new key's from the start
+    bundle = shop.bundle("1")
+    publish_bundle(shop.publisher, bundle)
+    keys_file(keys, old.entry(not_after="2026-01-01T00:00:00Z"), new.entry())
+    assert publish_bundle(shop.publisher, sign_folder(bundle, new)).rings == {"canary": 2}
 
 
 def test_nothing_published_there(shop):
