@@ -11,12 +11,12 @@ import http.client
 import urllib.error
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import PullError
 from shelfgap_edge.pull.index import MAX_INDEX_BYTES
-from shelfgap_edge.pull.source import DirectorySource, Source, directory_of, read_small
+from shelfgap_edge.pull.source import DirectorySource, Source, directory_of, read_small, scheme_of
 from shelfgap_edge.pull.source_http import HttpSource, http_failure, http_request, send
 from shelfgap_edge.pull.source_s3 import S3Source, s3_failure
 
@@ -55,7 +55,7 @@ def open_destination(uri: str) -> Destination:
     Raises:
         PullError: an address of another kind, or boto3 is missing for S3.
     """
-    scheme = urlsplit(uri).scheme
+    scheme = scheme_of(uri)
     if scheme in ("http", "https"):
         return HttpDestination(uri)
     if scheme == "s3":

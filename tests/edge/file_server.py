@@ -31,6 +31,7 @@ class FileServer:
         add_length: added to the Content-Length that it states.
         redirect_to: address that it redirects all to.
         status: what it answers to all.
+        content_range: the Content-Range that it states.
         on_chunk: called with all bytes sent so far, after each chunk.
         sent: bytes of bodies sent, by path.
         connections: open ones.
@@ -44,6 +45,7 @@ class FileServer:
     add_length: int = 0
     redirect_to: str | None = None
     status: int | None = None
+    content_range: str | None = None
     on_chunk: Callable[[int], None] = lambda total: None
     sent: Counter[str] = field(default_factory=Counter)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -147,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = content[start:]
         self.send_response(status)
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            stated = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self.send_header("Content-Range", state.content_range or stated)
         self.send_header("ETag", _tag(content))
         self.send_header("Content-Length", str(len(body) + state.add_length))
         self.end_headers()

@@ -148,6 +148,16 @@ def test_every_altered_byte_of_an_index_is_refused(shop):
         open_index(content[:-1], keys, now=now, where="index")
 
 
+def test_an_index_that_is_no_text_is_refused(shop):
+    """A genuine signature beside a text with half a surrogate pair, which JSON can hold and nobody can hash."""
+    shop.publish("1")
+    sealed = json.loads((shop.root / SIGNED_INDEX).read_bytes())
+    content = json.dumps({**sealed, "index": sealed["index"] + "\ud800"}).encode()
+    keys, now = load_keys(shop.signer.public), datetime.now(UTC)
+    with pytest.raises(PullError, match=r"index: not a signed index \(surrogates not allowed\)$"):
+        open_index(content, keys, now=now, where="index")
+
+
 def an_index():
     index = index_edits.new_index("gaps", AT)
     return index_edits.issue(index_edits.add_release(index, "1", (FileEntry("a", "0" * 64, 3),), frozenset(), AT), AT)
@@ -171,6 +181,7 @@ def test_an_index_is_read_as_it_was_written():
         ('"canary": 1', '"canary": 2', "which is not in the index"),
         ('"withdrawn_at": null', '"withdrawn_at": "now"', "was withdrawn"),
         ("+00:00", "", "a time with its zone"),
+        ("2026-01-01T00:00:00+00:00", "0001-01-01T00:00:00+23:00", "not of its schema"),
         ("shelfgap-index/1", "shelfgap-index/2", "upgrade"),
         ('"releases": [', '"releases": 7, "x": [', "not of its schema"),
     ],

@@ -90,6 +90,38 @@ def test_what_servers_answer(tmp_path, status, error, message):
         pass
 
 
+def test_a_redirect_to_what_is_no_address(tmp_path):
+    with (
+        serve(tmp_path, redirect_to="http://[") as server,
+        pytest.raises(TransferError, match="the transfer failed"),
+        HttpSource(server.url).open("index"),
+    ):
+        pass
+
+
+def test_a_content_range_that_no_number_holds(tmp_path):
+    (tmp_path / "index").write_bytes(bytes(10))
+    with (
+        serve(tmp_path, content_range=f"bytes {'1' * 5000}-9/10") as server,
+        pytest.raises(PullError, match="asked for the bytes from 3 on"),
+        HttpSource(server.url).open("index", 3),
+    ):
+        pass
+
+
+def test_a_header_of_the_environment_is_trimmed_and_never_told(tmp_path, monkeypatch):
+    (tmp_path / "index").write_bytes(bytes(10))
+    with serve(tmp_path) as server:
+        monkeypatch.setenv(AUTHORIZATION_VARIABLE, "Bearer secret\n")  # as a file gives it
+        read_small(HttpSource(server.url), "index", 10)
+        assert server.headers[-1]["Authorization"] == "Bearer secret"
+        for value in ("Bearer\nsecret", "Bearer secr\u00e9t"):
+            monkeypatch.setenv(AUTHORIZATION_VARIABLE, value)
+            with pytest.raises(PullError, match="expected printable ASCII in one line") as caught:
+                read_small(HttpSource(server.url), "index", 10)
+            assert "secr" not in str(caught.value)
+
+
 def test_a_server_that_is_not_there():
     with pytest.raises(TransferError, match="the transfer failed"), HttpSource("http://127.0.0.1:9").open("index"):
         pass
@@ -105,6 +137,7 @@ def test_a_server_that_is_not_there():
         ("s3://key:secret@bucket", "expected an address s3://BUCKET"),
         ("s3://", "expected an address s3://BUCKET"),
         ("", "expected a folder"),
+        ("https://[secret", "check its host"),
     ],
 )
 def test_addresses_that_are_refused(address, message):

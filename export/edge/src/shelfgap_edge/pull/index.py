@@ -147,7 +147,11 @@ def _unseal(content: bytes, where: str) -> tuple[str, bytes]:
         envelope = json.loads(content)
         if envelope["schema"] != _SIGNED_SCHEMA:
             raise PullError(f"{where}: schema {envelope['schema']!r} is not known here (expected {_SIGNED_SCHEMA})")
-        return str(envelope["index"]), str(envelope["signature"]).encode()
+        text, signature = str(envelope["index"]), str(envelope["signature"]).encode()
+        text.encode()  # what cannot be encoded was never signed
+        return text, signature
+    except UnicodeEncodeError as error:
+        raise PullError(f"{where}: not a signed index ({error.reason})") from None  # without the text, which is in it
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PullError(f"{where}: not a signed index ({error!r})") from None
 
@@ -171,7 +175,7 @@ def parse_index(text: str, where: str) -> Index:
             allow_rollback=tuple(_count(number) for number in raw["allow_rollback"]),
             releases=tuple(_release(entry) for entry in raw["releases"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise PullError(f"{where}: the index is not of its schema ({error!r})") from None
     numbers = [release.number for release in index.releases]
     if len(set(numbers)) != len(numbers):

@@ -47,7 +47,7 @@ def open_source(uri: str) -> Source:
     Raises:
         PullError: an address of another kind, or boto3 is missing for S3.
     """
-    scheme = urlsplit(uri).scheme
+    scheme = scheme_of(uri)
     if scheme in ("http", "https"):
         from shelfgap_edge.pull.source_http import HttpSource
 
@@ -57,6 +57,18 @@ def open_source(uri: str) -> Source:
 
         return S3Source(uri)
     return DirectorySource(directory_of(uri))
+
+
+def scheme_of(uri: str) -> str:
+    """Return what an address begins with, before its colon; empty for a path.
+
+    Raises:
+        PullError: it is no address, nor a path.
+    """
+    try:
+        return urlsplit(uri).scheme
+    except ValueError:  # the address itself is not told: it may hold a secret
+        raise PullError("expected an address such as https://models.example.com/shelfgap; check its host") from None
 
 
 def directory_of(uri: str) -> Path:

@@ -60,11 +60,17 @@ def check_address(base: str) -> None:
 
 
 def http_request(url: str, **options: Any) -> urllib.request.Request:
-    """Return a request with the headers that all of them carry."""
+    """Return a request with the headers that all of them carry.
+
+    Raises:
+        PullError: the Authorization header of the environment is not one.
+    """
     request = urllib.request.Request(url, **options)
     request.add_header("User-Agent", "shelfgap")
     request.add_header("Accept-Encoding", "identity")
-    if authorization := os.environ.get(AUTHORIZATION_VARIABLE):
+    if authorization := os.environ.get(AUTHORIZATION_VARIABLE, "").strip():
+        if not (authorization.isascii() and authorization.isprintable()):  # http.client would tell the whole of it
+            raise PullError(f"{AUTHORIZATION_VARIABLE}: no header; expected printable ASCII in one line; set it anew")
         request.add_unredirected_header("Authorization", authorization)
     return request
 
@@ -77,7 +83,10 @@ def send(request: urllib.request.Request, timeout_seconds: float = _TIMEOUT_SECO
     """
     tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     opener = urllib.request.build_opener(_RedirectsToHttps, tls)
-    response: http.client.HTTPResponse = opener.open(request, timeout=timeout_seconds)
+    try:
+        response: http.client.HTTPResponse = opener.open(request, timeout=timeout_seconds)
+    except ValueError as error:  # an address that is none, the server's redirect too
+        raise http.client.HTTPException(str(error)) from None
     return response
 
 
@@ -126,7 +135,7 @@ def _start_of(response: http.client.HTTPResponse, offset: int) -> int:
     if response.status == 200:
         return 0
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if response.status != 206 or found is None or int(found[1]) != offset:
+    if response.status != 206 or found is None or found[1] != str(offset):
         raise PullError(f"{response.url}: asked for the bytes from {offset} on, the server answered with others")
     return offset
 
