@@ -220,7 +220,7 @@ def test_a_restart_command_that_fails_brings_the_old_bundle_back(shop):
     script.write_text(
         f"readlink {shop.folder}/device/current >> {log}; sleep 30 & grep -q a {log} && ! grep -q b {log}\n"
     )
-    device = replace(shop.device("device"), restart=f"sh {script}", self_test_seconds=20)
+    device = replace(shop.device("device"), restart=("sh", str(script)), self_test_seconds=20)
     shop.release("1")
     started = time.monotonic()
     assert shop.pull(device).status == "updated"
@@ -229,6 +229,22 @@ def test_a_restart_command_that_fails_brings_the_old_bundle_back(shop):
     outcome = shop.pull(device)
     assert outcome.status == "rejected"
     assert log.read_text().split() == ["slots/a", "slots/b", "slots/a"]
+
+
+@pytest.mark.parametrize(
+    ("restart", "message"),
+    [("sh -c 'true", "is no command line: No closing quotation"), (" ", "expected a command line, got an empty one")],
+)
+def test_a_restart_command_that_is_none_is_refused_before_anything_is_switched(shop, capsys, restart, message):
+    shop.release("1")
+    device = shop.device("device")
+    command = ["pull", str(shop.root), "--state", str(device.state), "--keys", str(device.keys), "--once"]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--restart", restart])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not device.state.exists()
+    assert main([*command, "--restart", "sh -c 'exit 0'"]) == 0
 
 
 def test_an_unsigned_index_or_one_of_another_key_is_refused(shop):

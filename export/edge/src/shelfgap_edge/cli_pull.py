@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -30,7 +31,9 @@ def add_pull_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ring", choices=("canary", "all"), default="all", help="which releases to take (all)")
     parser.add_argument("--product", metavar="NAME", help="name of the bundles (default: that of the first index)")
     parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=f"for the self-test ({RUNTIMES[0]})")
-    parser.add_argument("--restart", metavar="COMMAND", help="run after each switch; if it fails, so has the update")
+    parser.add_argument(
+        "--restart", type=_command, metavar="COMMAND", help="run after each switch; if it fails, so has the update"
+    )
     parser.add_argument("--once", action="store_true", help="pull once; otherwise again and again")
     parser.add_argument("--every", type=_interval, default=900.0, metavar="S", help="seconds between two pulls (900)")
     parser.add_argument("--retry-failed", action="store_true", help="try releases again that failed here")
@@ -75,6 +78,16 @@ def _interval(text: str) -> float:
     if not 1 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number of seconds, 1 or more, got {text!r}")
     return seconds
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command line: {error}") from None
+    if not words:
+        raise argparse.ArgumentTypeError("expected a command line, got an empty one")
+    return tuple(words)
 
 
 def _pull(arguments: argparse.Namespace, device: Device) -> int:

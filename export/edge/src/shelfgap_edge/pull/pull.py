@@ -34,8 +34,8 @@ class Device:
         ring: which releases it takes, one of `RINGS`.
         product: the name of the bundles it runs; None for that of the first index it sees.
         runtime: what runs the models, one of `RUNTIMES`.
-        restart: command line that makes the service load `current`; it runs after each switch, and if it fails after
-            an update, so has the update.
+        restart: program and arguments that make the service load `current`; it runs after each switch, and if it fails
+            after an update, so has the update.
         self_test_seconds: after that the self-test, or the command, has failed.
         pull_seconds: after that a pull gives up; the next one goes on from there.
     """
@@ -45,7 +45,7 @@ class Device:
     ring: str = RINGS[-1]
     product: str | None = None
     runtime: str = RUNTIMES[0]
-    restart: str | None = None
+    restart: tuple[str, ...] | None = None
     self_test_seconds: float = 120.0
     pull_seconds: float = 3600.0
 

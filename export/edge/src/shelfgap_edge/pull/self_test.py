@@ -25,10 +25,10 @@ def replay_golden_frames(bundle: Path, runtime: str, timeout_seconds: float) -> 
     return run_check(command, timeout_seconds)
 
 
-def run_command(command: str, timeout_seconds: float) -> str | None:
-    """Run the operator's command line, without a shell; return None if it ends with 0, else the reason."""
-    reason = run_check(shlex.split(command), timeout_seconds)
-    return None if reason is None else f"{command}: {reason}"
+def run_command(command: tuple[str, ...], timeout_seconds: float) -> str | None:
+    """Run the operator's command, without a shell; return None if it ends with 0, else the reason."""
+    reason = run_check(list(command), timeout_seconds)
+    return None if reason is None else f"{shlex.join(command)}: {reason}"
 
 
 def run_check(command: list[str], timeout_seconds: float) -> str | None:
