@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from published import PADDING_BYTES, pass_gate, running_version, skew_golden
@@ -299,6 +301,47 @@ def test_a_spoilt_slot_is_installed_anew(shop):
         running_version(device)
     assert shop.pull(device).status == "updated"
     assert running_version(device) == "1"
+
+
+def test_a_spoilt_file_that_was_gathered_is_fetched_again(shop):
+    device = shop.device("device")
+    shop.release("1")
+
+    def cut(done, total):
+        if done == total:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        shop.pull(device, on_progress=cut)
+    gathered = max((device.state / "store").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(gathered.read_bytes())
+    content[7] ^= 1
+    gathered.write_bytes(content)
+    outcome = shop.pull(device)
+    assert outcome.status == "updated"
+    assert len(content) <= outcome.fetched_bytes < 2 * PADDING_BYTES
+    assert running_version(device) == "1"
+
+
+def test_a_slot_that_the_disk_does_not_give_any_more_is_fetched_again(shop, monkeypatch):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    broken = (device.state / "current" / "shared.bin").resolve()
+    shop.release("2")
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        if path.name == broken.name and path.samefile(broken):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", read)
+        outcome = shop.pull(device)
+    assert (outcome.status, outcome.release) == ("updated", 2)
+    assert outcome.fetched_bytes > 2 * PADDING_BYTES
+    assert running_version(device) == "2"
 
 
 def test_a_full_disk_keeps_the_old_slot(shop, monkeypatch):

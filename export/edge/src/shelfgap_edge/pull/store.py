@@ -28,11 +28,12 @@ class Store:
         return self._folder / entry.sha256
 
     def keep_only(self, entries: Iterable[FileEntry]) -> None:
-        """Delete what these files do not need, such as parts of a release that was replaced meanwhile."""
+        """Delete what these files do not need, such as parts of a release that was replaced, and what was spoilt."""
         self._folder.mkdir(exist_ok=True)
         wanted = {entry.sha256 for entry in entries}
         for path in self._folder.iterdir():
-            if path.name.removesuffix(_PART) not in wanted:
+            is_part = path.name.endswith(_PART)  # hashed when it is whole
+            if path.name.removesuffix(_PART) not in wanted or not (is_part or _digest(path) == path.name):
                 path.unlink()
 
     def missing_bytes(self, entries: Iterable[FileEntry]) -> int:
@@ -47,13 +48,12 @@ class Store:
         """
         for folder in folders:
             for path in folder.rglob("*"):
-                if path.is_file() and not path.is_symlink() and path.stat().st_size == entry.size:
-                    content = path.read_bytes()
-                    if hashlib.sha256(content).hexdigest() == entry.sha256:
-                        draft = self._folder / f"{entry.sha256}.copy"
-                        draft.write_bytes(content)
-                        self._finish(draft, entry)
-                        return True
+                content = _content_of_size(path, entry.size)
+                if content is not None and hashlib.sha256(content).hexdigest() == entry.sha256:
+                    draft = self._folder / f"{entry.sha256}.copy"
+                    draft.write_bytes(content)
+                    self._finish(draft, entry)
+                    return True
         return False
 
     def fetch(
@@ -89,8 +89,7 @@ class Store:
                 sleep(2.0 ** (tries - 1))
                 continue
             part = self._part(entry)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = _digest(part)
             if digest == entry.sha256:
                 self._finish(part, entry)
                 return
@@ -137,3 +136,21 @@ class Store:
 
     def _part(self, entry: FileEntry) -> Path:
         return self._folder / f"{entry.sha256}{_PART}"
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 in hex, empty where a broken disk does not give the file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _content_of_size(path: Path, size: int) -> bytes | None:
+    try:
+        if path.is_file() and not path.is_symlink() and path.stat().st_size == size:
+            return path.read_bytes()
+    except OSError:  # a spoilt slot; the source has the file
+        pass
+    return None
