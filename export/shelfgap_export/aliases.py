@@ -9,25 +9,34 @@ from shelfgap_export.promotion_log import PromotionLog, read_log
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+_ROUNDS = 10
 
 
 def align_aliases(registry: ModelRegistry) -> None:
     """Make the aliases say what follows from the log and the versions.
 
     `champion` is the last of the log, `challenger` the newest version if it never was champion. Who changes an alias
-    looks again afterwards, so that of several at once the last one leaves them right.
+    looks again afterwards, so that of several at once the last one leaves them right. A champion whose version was
+    deleted in MLflow leaves its alias at nothing: a promotion or a rollback gives it to another one.
 
     Raises:
         LogError: the log is not whole.
+        RegistryError: they do not stay right.
         TrackingError: MLflow cannot be reached.
     """
-    while True:
-        wanted, aliases = roles(registry), registry.aliases()
+    for _ in range(_ROUNDS):
+        there = {version.version for version in registry.versions()}
+        wanted = {role: version for role, version in roles(registry).items() if version in there}
+        aliases = registry.aliases()
         wrong = [alias for alias in (CHAMPION, CHALLENGER) if aliases.get(alias) != wanted.get(alias)]
         if not wrong:
             return
         for alias in wrong:
             registry.point(alias, wanted.get(alias))
+    raise RegistryError(
+        f"{registry.model}: {' and '.join(wrong)} in MLflow did not stay as the log says in {_ROUNDS} tries; does "
+        "something else move the aliases? stop it, and run this again"
+    )
 
 
 def roles(registry: ModelRegistry) -> dict[str, int]:
@@ -49,12 +58,19 @@ def champion_version(registry: ModelRegistry) -> RegisteredBundle | None:
 
     Raises:
         PromotionError: its tags do not name the bytes that were promoted.
-        ShelfgapError: the log is not whole, the version is gone, or MLflow cannot be reached.
+        RegistryError: it was deleted in MLflow.
+        ShelfgapError: the log is not whole, or MLflow cannot be reached.
     """
     log = read_log(registry)
     if log.champion is None:
         return None
-    version = registry.version(log.champion.version)
+    number = log.champion.version
+    version = next((version for version in registry.versions() if version.version == number), None)
+    if version is None:
+        raise RegistryError(
+            f"{registry.model}: version {number} is champion by the log and was deleted in MLflow; go back with "
+            "`shelfgap registry rollback`, or promote another one"
+        )
     require_as_logged(log, version, f"{registry.model} version {version.version}")
     return version
 

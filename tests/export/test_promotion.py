@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 from plain_bundles import gate_report, plain_bundle
 from shelfgap_edge.errors import BundleError
-from shelfgap_export.aliases import align_aliases
+from shelfgap_export.aliases import align_aliases, champion_version
 from shelfgap_export.gate_record import PromotionError
 from shelfgap_export.promotion import (
     carry_out,
@@ -304,6 +304,20 @@ def test_an_alias_that_somebody_moved_is_put_back(registry, registered):
     registry.point("shadow", 2)
     align_aliases(registry)
     assert registry.aliases() == {"champion": 1, "challenger": 3, "shadow": 2}
+
+
+def test_a_champion_that_was_deleted_in_mlflow_can_be_followed_by_another(registry, registered, tmp_path):
+    promote(registry, 1)
+    promote(registry, 2)
+    mlflow_client(registry.uri).delete_model_version(registry.model, "2")
+    align_aliases(registry)
+    assert registry.aliases() == {"challenger": 3}
+    with pytest.raises(RegistryError, match="version 2 is champion by the log and was deleted in MLflow; go back with"):
+        champion_version(registry)
+    register_bundle(registry, plain_bundle(tmp_path / "D", registry.model, "D")[0])
+    plan = plan_rollback(registry)
+    carry_out(registry, plan, requested_by="ci", approved_by="anna", reason="deleted", now=NOON)
+    assert registry.aliases() == {"champion": 1, "challenger": 4}
 
 
 def test_mlflow_lets_nobody_change_the_log_and_a_changed_database_is_found(registry, registered, store):
