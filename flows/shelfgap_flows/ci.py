@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shelfgap_datasets.coco import write_text_atomic
-from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.gate.markdown import SIGNS
 from shelfgap_export.gate.reports import REPORTS, clear_reports
 from shelfgap_training.report import markdown_table
@@ -70,7 +69,8 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
         job: where this runs.
 
     Raises:
-        ShelfgapError: it came to no verdict; that has been told by then.
+        ShelfgapError: it came to no verdict, or there is no workspace; that has been told by then, as has been
+            whatever else ends it.
     """
     workspace = Workspace(root.resolve())
     artefact = workspace.root / ARTEFACT
@@ -78,6 +78,7 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
     for name in (_COMMENT, _VARIABLES, _BUNDLE):
         (artefact / name).unlink(missing_ok=True)
     try:
+        _require_workspace(workspace)
         try:
             _pull(workspace)
             opened = open_workspace(root, dataset, preset=preset)
@@ -88,8 +89,8 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
             reason = f"the data cannot be had without secrets, which a pull request from a fork does not get: {error}"
             return _tell(root, job, "inconclusive", reason, _headline("inconclusive", reason), None)
         release = run_release(opened)
-    except (ShelfgapError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # whatever it is, an old pass must not stay
+        reason = " ".join(str(error).split()) or type(error).__name__
         _tell(root, job, "error", reason, _headline("error", reason), None)
         raise
     for name in REPORTS:
@@ -98,6 +99,16 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
     if release.bundle is not None:
         bundle = shutil.copyfile(f"{release.bundle}.tar", artefact / _BUNDLE)
     return _tell(root, job, release.verdict, release.reason, _report(opened, release), bundle)
+
+
+def _require_workspace(workspace: Workspace) -> None:
+    """Refuse what a release would make into a new workspace, whose shelves are drawn and whose pass says nothing."""
+    missing = [name for name in ("params.yaml", ".dvc") if not (workspace.root / name).exists()]
+    if missing:
+        raise WorkspaceError(
+            f"{workspace.root}: no {' and no '.join(missing)} there; --workspace takes the folder of the repository "
+            "where both are committed"
+        )
 
 
 def _pull(workspace: Workspace) -> None:

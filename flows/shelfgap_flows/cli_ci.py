@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from shelfgap_edge.errors import ShelfgapError
 
 from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json
@@ -37,8 +36,8 @@ def ci(
     job = this_job()
     try:
         run = run_ci(workspace, dataset, preset, job)
-    except ShelfgapError as error:
-        _note(job, "error", str(error))
+    except Exception as error:
+        _note(job, "error", str(error) or type(error).__name__)
         raise
     _note(job, run.verdict, run.reason)
     if as_json:

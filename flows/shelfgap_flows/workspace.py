@@ -158,12 +158,19 @@ def run_dvc(workspace: Workspace, *arguments: str) -> None:
 
 
 def has_remote(workspace: Workspace) -> bool:
-    """Return whether DVC has a remote storage to push to and pull from."""
+    """Return whether DVC has a remote storage to push to and pull from.
+
+    Raises:
+        WorkspaceError: DVC cannot read its own configuration.
+    """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    from dvc.config import Config
+    from dvc.config import Config, ConfigError
 
     folder = workspace.root / ".dvc"
-    return folder.is_dir() and bool(Config(str(folder))["core"].get("remote"))
+    try:
+        return folder.is_dir() and bool(Config(str(folder))["core"].get("remote"))
+    except ConfigError as error:
+        raise WorkspaceError(f"{folder / 'config'}: {error}; see: dvc config --list") from None
 
 
 def require_remote(workspace: Workspace) -> None:

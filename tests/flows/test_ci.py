@@ -174,11 +174,54 @@ def test_a_fork_that_cannot_have_the_data_is_inconclusive_and_others_an_error(re
         run_ci(clone, None, None, CiJob())
 
 
+@pytest.mark.parametrize("kept", ["params.yaml", ".dvc", None])
+def test_what_is_no_workspace_yet_is_an_error_and_no_pass_on_drawn_shelves(tmp_path, on_github, kept):
+    from shelfgap_flows.ci_job import this_job
+
+    root = tmp_path / "shevles"  # mistyped
+    if kept == ".dvc":
+        (root / ".dvc").mkdir(parents=True)
+    elif kept == "params.yaml":
+        patches_params(root / "params.yaml")
+    with pytest.raises(WorkspaceError, match=r"no (params\.yaml|\.dvc).* there; --workspace takes the folder"):
+        run_ci(root, None, None, this_job())
+    assert not (root / "dvc.yaml").exists()
+    assert (root / "gate" / "ci.env").read_text() == "SHELFGAP_VERDICT=error\nSHELFGAP_BUNDLE=\n"
+    (body,) = on_github.bodies.values()
+    assert "## ⚠️ Gate: no verdict" in body
+
+
+def test_a_broken_configuration_of_dvc_is_told_and_rewrites_an_old_pass(tmp_path, on_github):
+    on_github.add("<!-- shelfgap ci . -->\n## ✅ Gate: pass")
+    patches_params(tmp_path / "params.yaml")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core\n")
+    code, result, err = ci(tmp_path)
+    assert (code, result) == (1, {})
+    assert ".dvc/config: " in err
+    assert "Traceback" not in err
+    (body,) = on_github.bodies.values()
+    assert "## ⚠️ Gate: no verdict" in body
+
+
+def test_what_nobody_thought_of_is_told_before_it_ends_the_run(tmp_path, monkeypatch, on_github):
+    from shelfgap_flows.ci_job import this_job
+
+    patches_params(tmp_path / "params.yaml")
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setattr("shelfgap_flows.ci.run_release", lambda *_: {}["a key that is not there"])
+    with pytest.raises(KeyError):
+        run_ci(tmp_path, None, None, this_job())
+    (body,) = on_github.bodies.values()
+    assert "## ⚠️ Gate: no verdict" in body
+
+
 def test_a_comment_that_cannot_be_written_changes_no_verdict(tmp_path, on_github, caplog):
     from shelfgap_flows.ci_job import this_job
 
     on_github.token = "another"
     (tmp_path / "params.yaml").write_text("not: parameters\n")
+    (tmp_path / ".dvc").mkdir()
     with pytest.raises(ShelfgapError, match=r"params\.yaml"):
         run_ci(tmp_path, None, None, this_job())
     assert "the token was refused (401)" in caplog.text
@@ -192,6 +235,7 @@ def test_a_password_in_an_address_is_not_told(tmp_path, monkeypatch, on_github):
         raise TrackingError("https://ci:hunter2@mlflow.example.com: MLflow cannot be used")
 
     patches_params(tmp_path / "params.yaml")  # its data is made by a stage
+    (tmp_path / ".dvc").mkdir()
     monkeypatch.setattr("shelfgap_flows.ci.run_release", unreachable)
     with pytest.raises(TrackingError):
         run_ci(tmp_path, None, None, this_job())
