@@ -59,6 +59,8 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
 
     The folder `gate` of the workspace is then what a CI system should keep: reports, and the bundle if it passed.
 
+    What passes for a pull request is not registered: a challenger can be promoted, and nobody has merged this one.
+
     A pull request from a fork has no secrets. Where its data cannot be pulled for want of them, the verdict is
     inconclusive: somebody who has them must look.
 
@@ -88,7 +90,7 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
                 raise
             reason = f"the data cannot be had without secrets, which a pull request from a fork does not get: {error}"
             return _tell(root, job, "inconclusive", reason, _headline("inconclusive", reason), None)
-        release = run_release(opened)
+        release = run_release(opened, registers=not job.is_request)
     except Exception as error:  # whatever it is, an old pass must not stay
         reason = " ".join(str(error).split()) or type(error).__name__
         _tell(root, job, "error", reason, _headline("error", reason), None)

@@ -16,6 +16,8 @@ from shelfgap_flows.comment import Thread
 
 logger = logging.getLogger(__name__)
 
+_UNMERGED = ("pull_request", "pull_request_target", "merge_group")  # events of GitHub
+
 
 class _GitHub(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GITHUB_", frozen=True, env_ignore_empty=True)
@@ -25,6 +27,7 @@ class _GitHub(BaseSettings):
     server_url: str = "https://github.com"
     repository: str = ""
     run_id: str = ""
+    event_name: str = ""
     sha: str | None = None
     event_path: Path | None = None
     step_summary: Path | None = None
@@ -57,7 +60,8 @@ class CiJob:
     Attributes:
         commit: that is judged, its SHA.
         url: page of the job.
-        is_fork: whether it works for a pull request from another repository, and so gets no secrets.
+        is_request: whether it works for a pull or merge request: nobody has merged yet what it releases.
+        is_fork: whether that comes from another repository, and so gets no secrets.
         thread: comments of the pull or merge request; None where there is none, or no token for it.
         summary: file of GitHub whose Markdown the page of the job shows.
         output: file of GitHub for what other steps may read.
@@ -65,6 +69,7 @@ class CiJob:
 
     commit: str | None = None
     url: str | None = None
+    is_request: bool = False
     is_fork: bool = False
     thread: Thread | None = None
     summary: Path | None = None
@@ -103,6 +108,7 @@ def _github_job(env: _GitHub) -> CiJob:
     return CiJob(
         commit=head.get("sha") or env.sha,
         url=f"{env.server_url}/{env.repository}/actions/runs/{env.run_id}",
+        is_request=bool(request) or env.event_name in _UNMERGED,
         is_fork=bool(request) and came_from != env.repository,
         thread=thread,
         summary=env.step_summary,
@@ -137,6 +143,7 @@ def _gitlab_job(env: _GitLabJob, token: SecretStr | None) -> CiJob:
     return CiJob(
         commit=env.commit_sha,
         url=env.job_url,
+        is_request=iid is not None,
         is_fork=iid is not None and env.merge_request_source_project_id != project,
         thread=thread,
     )

@@ -85,7 +85,7 @@ def tell(workspace: Workspace, release: Release) -> None:
 
 
 @flow(name="release", log_prints=False)
-def release_flow(workspace_root: str) -> Release:
+def release_flow(workspace_root: str, registers: bool = True) -> Release:
     """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled, registered."""
     workspace = Workspace(Path(workspace_root))
     log = get_run_logger()
@@ -105,7 +105,7 @@ def release_flow(workspace_root: str) -> Release:
             raise
     release = collect(workspace)
     record(workspace, release)
-    if release.bundle is not None:
+    if registers and release.bundle is not None:
         release = replace(release, registry_version=register(workspace, release))
     create_markdown_artifact((workspace.reports / "gate.md").read_text(encoding="utf-8"), key="gate-report")
     create_markdown_artifact(summary_markdown(release), key="release-summary")
@@ -114,12 +114,16 @@ def release_flow(workspace_root: str) -> Release:
     return release
 
 
-def run_release(workspace: Workspace) -> Release:
+def run_release(workspace: Workspace, *, registers: bool = True) -> Release:
     """Run the release flow; a failure of the domain is logged as one line, without a traceback.
+
+    Args:
+        workspace: what to release.
+        registers: whether a bundle that passes becomes challenger in the registry.
 
     Raises:
         ShelfgapError: a stage failed.
     """
     with one_line_errors():
         start_server(workspace.prefect_home)
-        return release_flow(str(workspace.root))
+        return release_flow(str(workspace.root), registers)

@@ -37,6 +37,13 @@ def ci(folder: Path) -> tuple[int, dict, str]:
     return done.returncode, json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}, done.stderr
 
 
+def registered(folder: Path) -> int:
+    """Return how many versions the registry of a workspace holds."""
+    command = [Path(sys.executable).with_name("shelfgap"), "registry", "list", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return len(json.loads(done.stdout)["versions"])
+
+
 def dvc(folder: Path, *arguments: object) -> None:
     run(folder, sys.executable, "-m", "dvc", *arguments)
 
@@ -52,7 +59,13 @@ def change_params(root: Path, *keys: str, value: object) -> None:
 @pytest.fixture
 def on_github(monkeypatch, tmp_path):
     """The environment of GitHub's job for a pull request, with files for its summary and its outputs."""
-    for name in ("GITLAB_CI", "SHELFGAP_MLFLOW_TRACKING_URI", "SHELFGAP_SIGNING_KEY", "PREFECT_HOME"):
+    for name in (
+        "GITLAB_CI",
+        "SHELFGAP_MLFLOW_TRACKING_URI",
+        "SHELFGAP_SIGNING_KEY",
+        "PREFECT_HOME",
+        "GITHUB_EVENT_NAME",
+    ):
         monkeypatch.delenv(name, raising=False)
     with review_server() as review:
         event = {"pull_request": {"number": 7, "head": {"sha": "a" * 40, "repo": {"full_name": "acme/shelves"}}}}
@@ -94,7 +107,7 @@ def commit(root: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path):
+def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path, monkeypatch):
     """One story: the first release, then a candidate that passes, one that fails and one that stays open."""
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "--quiet", repository, clone)
@@ -106,9 +119,15 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path)
     assert body.endswith(Path(result["report"]).read_text())
     assert "## ✅ Gate: pass" in body
     assert "against nothing: there was no champion" in body
+    assert registered(clone) == 0  # nobody has merged it yet
     assert "Commit aaaaaaaaaaaa, [job](https://github.com/acme/shelves/actions/runs/99)" in body
     assert (tmp_path / "summary.md").read_text() == Path(result["report"]).read_text()
     assert (tmp_path / "output").read_text() == f"SHELFGAP_VERDICT=pass\nSHELFGAP_BUNDLE={result['bundle']}\n"
+    with monkeypatch.context() as merged:
+        for name in ("GITHUB_EVENT_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+            merged.delenv(name)
+        code, result, err = ci(clone)
+    assert (code, result["verdict"], registered(clone)) == (0, "pass", 1), err[-4000:]
     dvc(clone, "push", "--quiet")
     commit(clone)
     champion = json.loads((clone / "reports" / "gate.json").read_text())["candidate"]
@@ -182,6 +201,7 @@ def test_what_is_no_workspace_yet_is_an_error_and_no_pass_on_drawn_shelves(tmp_p
     if kept == ".dvc":
         (root / ".dvc").mkdir(parents=True)
     elif kept == "params.yaml":
+        root.mkdir()
         patches_params(root / "params.yaml")
     with pytest.raises(WorkspaceError, match=r"no (params\.yaml|\.dvc).* there; --workspace takes the folder"):
         run_ci(root, None, None, this_job())
@@ -209,7 +229,7 @@ def test_what_nobody_thought_of_is_told_before_it_ends_the_run(tmp_path, monkeyp
 
     patches_params(tmp_path / "params.yaml")
     (tmp_path / ".dvc").mkdir()
-    monkeypatch.setattr("shelfgap_flows.ci.run_release", lambda *_: {}["a key that is not there"])
+    monkeypatch.setattr("shelfgap_flows.ci.run_release", lambda *_, **__: {}["a key that is not there"])
     with pytest.raises(KeyError):
         run_ci(tmp_path, None, None, this_job())
     (body,) = on_github.bodies.values()
@@ -231,7 +251,7 @@ def test_a_comment_that_cannot_be_written_changes_no_verdict(tmp_path, on_github
 def test_a_password_in_an_address_is_not_told(tmp_path, monkeypatch, on_github):
     from shelfgap_flows.ci_job import this_job
 
-    def unreachable(*_):
+    def unreachable(*_, **__):
         raise TrackingError("https://ci:hunter2@mlflow.example.com: MLflow cannot be used")
 
     patches_params(tmp_path / "params.yaml")  # its data is made by a stage

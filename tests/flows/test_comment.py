@@ -23,7 +23,14 @@ def review():
 @pytest.fixture
 def job_on(monkeypatch, review, tmp_path):
     """Set the environment of a job for request 7 and return the job."""
-    for name in ("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_TOKEN", "GITLAB_TOKEN", "GITHUB_EVENT_PATH"):
+    for name in (
+        "GITHUB_ACTIONS",
+        "GITLAB_CI",
+        "GITHUB_TOKEN",
+        "GITLAB_TOKEN",
+        "GITHUB_EVENT_PATH",
+        "GITHUB_EVENT_NAME",
+    ):
         monkeypatch.delenv(name, raising=False)
 
     def job(host: str, token: str = TOKEN, origin: str | None = "acme/shelves", number: int = 7) -> CiJob:
@@ -149,6 +156,7 @@ def test_a_server_that_is_not_there_and_one_that_is_something_else(review, job_o
 def test_a_job_knows_its_commit_and_whether_it_works_for_a_fork(job_on, host):
     assert (job_on(host).commit, job_on(host).is_fork) == ("a" * 40, False)
     assert job_on(host).url.endswith("99")
+    assert job_on(host).is_request
     for origin in ("stranger/shelves", None):
         assert job_on(host, origin=origin).is_fork
     assert job_on(host, token="").thread is None  # as with a secret that is not there
@@ -159,7 +167,9 @@ def test_a_push_has_no_request_and_a_machine_without_ci_nothing(job_on, monkeypa
     for content in ('{"ref": "refs/heads/main"}', "[]", "not JSON", '{"pull_request": {"number": "7"}}'):
         (tmp_path / "event.json").write_text(content)
         job = this_job()
-        assert (job.thread, job.is_fork, job.commit) == (None, False, "b" * 40)
+        assert (job.thread, job.is_request, job.is_fork, job.commit) == (None, False, False, "b" * 40)
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "merge_group")  # of a merge queue: about to be merged, and not yet
+    assert this_job().is_request
     monkeypatch.delenv("GITHUB_EVENT_PATH")
     assert this_job().thread is None
     monkeypatch.delenv("GITHUB_ACTIONS")
