@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from export_params import GATE
 from hypothesis import given
 from hypothesis import strategies as st
-from shelfgap_export.gate.against import accuracy_checks, budget_check
+from shelfgap_export.gate.against import CHECKS_AGAINST, accuracy_checks, budget_check, latency_check
 from shelfgap_export.gate.difference import Difference, decide, figure_differences, samples_to_decide
 from shelfgap_export.gate.floors import floor_checks, int8_loss_check
 from shelfgap_export.gate.latency import budget_of, ratio_of
@@ -73,6 +75,47 @@ def test_equal_detectors_on_little_data_are_inconclusive_and_the_number_that_is_
         check, _ = accuracy_checks(differences(ours, theirs, ap50.needs.count), 0, GATE)
         passed += check.verdict == "pass"
     assert passed >= 5
+
+
+@pytest.mark.parametrize("value", [-0.03, -0.021])
+def test_the_number_of_groups_that_is_named_fails_such_a_loss_four_times_of_five(value):
+    """Drawn anew with the loss that was measured: the interval must be as narrow, and the value beyond the margin."""
+    spread, groups = 0.15, 60
+    error = spread / math.sqrt(groups)
+    found = Difference(value, value - 2 * error, value + 2 * error, error, groups)
+    open_, _ = accuracy_checks({name: found for name in FIGURES}, 2 * groups, GATE)
+    assert (open_.verdict, open_.needs.provided) == ("inconclusive", "the truth is what was measured")
+    error = spread / math.sqrt(open_.needs.count)
+    reach = NormalDist().inv_cdf(1 - GATE.alpha / CHECKS_AGAINST) * error
+    drawn = np.random.default_rng(0).normal(value, error, 4000)
+    said = [decide(Difference(v, v - reach, v + reach, error, open_.needs.count), GATE.margins.ap50) for v in drawn]
+    assert said.count("fail") / len(said) == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_number_of_pairs_that_is_named_fails_such_a_slowness_four_times_of_five():
+    error, pairs = 0.06, GATE.latency.pairs[-1]
+    slowness = 2 * math.log1p(GATE.margins.latency)
+    ratio = {"value": math.exp(slowness), "low": math.exp(slowness - 4 * error), "high": math.exp(slowness + 4 * error)}
+    processes = {"judged_ms": [2.0]}
+    latency = {"ratio": {**ratio, "standard_error": error}, "pairs": pairs}
+    check = latency_check({**latency, "processes": {"candidate": processes, "champion": processes}}, GATE)
+    assert check.verdict == "inconclusive"
+    error *= math.sqrt(pairs / check.needs.count)
+    tail = GATE.alpha / CHECKS_AGAINST / len(GATE.latency.pairs)
+    power = NormalDist().cdf(slowness / error - NormalDist().inv_cdf(1 - tail))
+    assert power == pytest.approx(0.8, abs=0.02)
+
+
+def test_another_threshold_alone_has_intervals_at_the_operating_point():
+    ours = table(1, 40, 0.5)
+    theirs = [replace(one, score_threshold=0.6) for one in ours]
+    clusters = [str(picture // 2) for picture in range(80)]
+    options = {"alpha": GATE.alpha, "checks": 1, "resamples": 400, "seed": 0}
+    found = figure_differences(ours, theirs, clusters, ("ap50", "recall_at_p90", "precision", "recall"), **options)
+    assert found["ap50"].is_identical
+    assert found["recall_at_p90"].is_identical
+    for name in ("precision", "recall"):
+        assert found[name].low < found[name].value < found[name].high, name
 
 
 def test_few_groups_say_nothing():
@@ -142,7 +185,7 @@ def test_each_floor_decides_by_itself(changes, verdict, reason):
 def test_an_open_floor_names_the_groups_that_would_decide():
     (check, *_) = floor_checks(evaluation(ap50=(0.45, 0.39, 0.51)), GATE)
     error, distance = 0.12 / 3.92, 0.05
-    assert check.needs.count == math.ceil(((1.644854 + 0.841621) * error * math.sqrt(40) / distance) ** 2)
+    assert check.needs.count == math.ceil(((1.959964 + 0.841621) * error * math.sqrt(40) / distance) ** 2)
     assert check.needs.images == 2 * check.needs.count
 
 

@@ -121,17 +121,19 @@ def figure_differences(
     groups = len(set(clusters))
     same = all(_is_same(ours, theirs) for ours, theirs in zip(candidate, champion, strict=True))
     values = differences(np.ones((1, len(clusters)), np.int64))[:, 0]
-    if same:
-        return {name: Difference(float(v), v, v, 0.0, groups, True) for name, v in zip(figures, values, strict=True)}
     drawn = resample(differences, clusters, resamples=resamples, seed=seed)
     return {
-        name: _with_bounds(float(value), row, groups, alpha, checks)
+        name: _with_bounds(float(value), row, groups, alpha, checks, same)
         for name, value, row in zip(figures, values, drawn, strict=True)
     }
 
 
-def _with_bounds(value: float, drawn: NDArray[np.float64], groups: int, alpha: float, checks: int) -> Difference:
+def _with_bounds(
+    value: float, drawn: NDArray[np.float64], groups: int, alpha: float, checks: int, same: bool
+) -> Difference:
     defined = drawn[~np.isnan(drawn)]
+    if same and not defined.any():  # with the same detections, figures differ by the operating point alone
+        return Difference(value, value, value, 0.0, groups, is_identical=True)
     if len(defined) < 2:
         return Difference(value, math.nan, math.nan, math.nan, groups)
     low = float(np.quantile(defined, _expanded(alpha, groups)))

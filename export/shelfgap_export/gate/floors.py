@@ -12,6 +12,7 @@ from shelfgap_export.gate.difference import Difference, samples_to_decide
 from shelfgap_export.gate.verdict import Check, Judgement, Kind, Needs, Provided
 from shelfgap_export.params import GateParams
 
+_TAIL_95 = 0.025  # a fail rests on the upper bound of a 95 % interval
 _NORMAL_95 = 1.96
 
 
@@ -61,7 +62,7 @@ def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, param
         told += f", and may be up to {high:.4f}"
         error = (high - low) / (2 * _NORMAL_95)
         spread = Difference(value, low, high, error, figure["groups"])
-        count = samples_to_decide(spread, floor - value, params.alpha)
+        count = samples_to_decide(spread, floor - value, _TAIL_95)
         needs = needs_of_groups(count, figure["groups"], figure["images"], "the truth is what was measured")
     return Check(name, kind, verdict, told, value, low, high, floor, candidate=value, needs=needs)
 
