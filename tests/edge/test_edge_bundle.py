@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 
 import numpy as np
 import pytest
 from shelfgap_edge.bundle import check_sums, compute_sums, read_bundle
+from shelfgap_edge.cli import main
 from shelfgap_edge.errors import BundleError
 from shelfgap_edge.runtime import Detector
 
@@ -120,6 +122,70 @@ def test_what_is_no_bundle_is_refused(tmp_path):
     (tmp_path / "text.tar").write_text("not a tar at all")
     with pytest.raises(BundleError, match=r"text\.tar: cannot be read"):
         read_bundle(tmp_path / "text.tar")
+
+
+def sparse_map_that_is_none(path):
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("model")
+        info.pax_headers = {"GNU.sparse.map": "abc"}
+        tar.addfile(info)
+
+
+def names_of_names(path):
+    link = tarfile.TarInfo("././@LongLink")
+    link.type, link.size = tarfile.GNUTYPE_LONGNAME, 4
+    path.write_bytes((link.tobuf(tarfile.GNU_FORMAT) + b"abc\0".ljust(512, b"\0")) * 2000 + bytes(1024))
+
+
+def a_size_beyond_all_memory(path):
+    link = tarfile.TarInfo("././@LongLink")
+    link.type, link.size = tarfile.GNUTYPE_LONGNAME, 2**62
+    path.write_bytes(link.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+
+@pytest.mark.parametrize("write", [sparse_map_that_is_none, names_of_names, a_size_beyond_all_memory])
+def test_a_hostile_tar_is_refused_in_one_line(tmp_path, capsys, write):
+    write(tmp_path / "hostile.tar")
+    assert main(["verify", str(tmp_path / "hostile.tar")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"hostile\.tar: cannot be read \(\w.*\)$", line)
+
+
+def test_a_path_that_is_too_long_is_told_in_one_line(capsys):
+    assert main(["verify", "x" * 5000]) == 1
+    assert "cannot be read ([Errno 36] File name too long" in capsys.readouterr().err
+
+
+def deep(text):
+    return text.replace('"metrics": {}', f'"metrics": {"[" * 100_000}')
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("manifest.json", deep, "manifest.json: not valid JSON (maximum recursion depth"),
+        ("manifest.json", lambda text: text.replace('"gap": 0.5', f'"gap": {10**400}'), "one number in [0, 1]"),
+        ("manifest.json", lambda text: text.replace('"gap": 0.5', '"gap": NaN'), "one number in [0, 1]"),
+        (
+            "manifest.json",
+            lambda text: text.replace('"monitor": null', f'"monitor": {{"min_share": {10**400}}}'),
+            "min_share: expected a number from 0.01 to 1",
+        ),
+        (
+            "golden/expected.json",
+            lambda text: text.replace('"box_px": 1.0', f'"box_px": {10**400}'),
+            "golden/expected.json: frames[0] is not of the schema (OverflowError",
+        ),
+    ],
+)
+def test_hostile_numbers_and_depths_are_refused_in_one_line(bundle, reseal, capsys, name, edit, message):
+    before = (bundle / name).read_text()
+    assert edit(before) != before
+    (bundle / name).write_text(edit(before))
+    reseal(bundle)
+    assert main(["verify", str(bundle)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_size_limit_holds_for_folder_and_tar(bundle, tmp_path):

@@ -18,6 +18,8 @@ from shelfgap_edge.errors import BundleError
 
 MAX_BUNDLE_BYTES = 256 * 2**20
 _MAX_FILES = 10_000
+# What tarfile lets through of numbers that are none, sizes that are too large, and headers of headers of headers:
+_HOSTILE_TAR = (ValueError, ArithmeticError, MemoryError, RecursionError)
 _UNSUMMED = (SUMS_FILE, SIGNATURE_FILE)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -39,27 +41,24 @@ def read_bundle(bundle: Path, *, max_bytes: int = MAX_BUNDLE_BYTES) -> dict[str,
         BundleError: no such bundle, a link or special file in it, a path that climbs out, a name twice, too
             large, or not readable.
     """
-    if bundle.is_dir():
-        entries = _directory_entries(bundle, max_bytes)
-    elif bundle.is_file():
-        entries = _tar_entries(bundle, max_bytes)
-    else:
-        raise BundleError(f"{bundle}: no such bundle; expected a bundle directory or a .tar of one")
     files: dict[str, bytes] = {}
     total = 0
     try:
-        for name, content in entries:
+        is_folder = bundle.is_dir()
+        if not is_folder and not bundle.is_file():
+            raise BundleError(f"{bundle}: no such bundle; expected a bundle directory or a .tar of one")
+        for name, content in (_directory_entries if is_folder else _tar_entries)(bundle, max_bytes):
             if name in files:
                 raise BundleError(f"{bundle}: {name} stands twice in it")
             files[name] = content
             total += len(content)
             if total > max_bytes or len(files) > _MAX_FILES:
                 raise BundleError(f"{bundle}: too large, a bundle has at most {max_bytes} bytes in {_MAX_FILES} files")
-    except (OSError, tarfile.TarError) as error:
-        raise BundleError(f"{bundle}: cannot be read ({error})") from None
+    except (OSError, tarfile.TarError, *_HOSTILE_TAR) as error:
+        raise BundleError(f"{bundle}: cannot be read ({str(error) or type(error).__name__})") from None
     if not files:
         raise BundleError(f"{bundle}: holds no files, expected a bundle")
-    return dict(sorted((files if bundle.is_dir() else _without_top_folder(files)).items()))
+    return dict(sorted((files if is_folder else _without_top_folder(files)).items()))
 
 
 def compute_sums(bundle: Path | Files) -> str:

@@ -7,7 +7,6 @@ copy that could drift.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,7 +115,7 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
     """
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(raw, dict):
         raise BundleError(f"{where}: expected a JSON object, got {type(raw).__name__}")
@@ -159,7 +158,7 @@ def parse_manifest(text: str, where: str = MANIFEST_FILE) -> Manifest:
         isinstance(thresholds, dict)
         and set(thresholds) == set(classes)
         and all(
-            isinstance(t, (int, float)) and not isinstance(t, bool) and math.isfinite(t) and 0 <= t <= 1
+            isinstance(t, (int, float)) and not isinstance(t, bool) and 0 <= t <= 1  # no NaN, which is in no range
             for t in thresholds.values()
         ),
         "score_thresholds",

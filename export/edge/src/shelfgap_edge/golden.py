@@ -146,7 +146,7 @@ def parse_golden(files: Files, where: str) -> tuple[GoldenFrame, ...]:
     for row, entry in enumerate(entries):
         try:
             frames.append(_parse_frame(entry))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(f"{where}: frames[{row}] is not of the schema ({error!r})") from None
         if frames[-1].file not in files or not frames[-1].file.startswith(f"{GOLDEN_DIR}/"):
             raise BundleError(f"{where}: frames[{row}]: no picture {frames[-1].file!r} in the bundle")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +58,7 @@ class Table:
         value = self._take(key, (int, float), f"a number from {low:g} to {high:g}", default)
         if value is default:
             return value
-        if not (math.isfinite(value) and low <= value <= high):
+        if not low <= value <= high:  # nor is NaN, or an integer beyond any float
             raise self.wrong(key, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
