@@ -98,8 +98,9 @@ def write_bundle(
 ) -> None:
     """Write a bundle directory and, beside it, the same as `.tar`; an earlier one is replaced at the end.
 
-    Everything is written and verified under a temporary name first, so that a full disk or a kill leaves either
-    the old bundle or the new one.
+    Everything is written and verified under a temporary name first, so that an error or a full disk leaves the old
+    bundle, and nobody ever sees half of one. The directory gives way by two renames and the `.tar` by a third: a kill
+    between them leaves no directory, or the new one beside the old `.tar`, until the bundle is written again.
 
     Args:
         target: directory to write.

@@ -35,12 +35,14 @@ def gate(
     ] = None,
     champion: Annotated[Path | None, typer.Option(help="Bundle that it would replace; else floors alone.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset directory to judge on.")] = None,
-    split: Annotated[JudgedSplit, typer.Option(help="Which of its pictures.")] = JudgedSplit.TEST,
+    split: Annotated[JudgedSplit | None, typer.Option(help="Which of its pictures; test unless told.")] = None,
     device_class: Annotated[
         str | None, typer.Option(help="What this machine stands for: judges its latency budget of params.yaml.")
     ] = None,
-    runtime: Annotated[Runtime, typer.Option(help="What runs the models.")] = Runtime.ONNXRUNTIME,
-    report: Annotated[Path, typer.Option(help="Folder for gate.json, .md, .xml and .html.")] = Path("gate"),
+    runtime: Annotated[Runtime | None, typer.Option(help="What runs the models; onnxruntime unless told.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for gate.json, .md, .xml and .html; gate unless told.")
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: AsJson = False,
 ) -> None:
@@ -49,32 +51,40 @@ def gate(
     Accuracy by a paired bootstrap of whole groups, floors on every slice, latency in turns in fresh processes, size and
     memory; values and margins stand in params.yaml under `gate`. See docs/gate.md.
     """
+    from shelfgap_export.gate.reports import clear_reports
+
     from shelfgap_flows.gate import gate_bundles, gate_stage
     from shelfgap_flows.params import workspace_params
     from shelfgap_flows.workspace import Workspace
 
-    if (candidate is None) != (dataset is None) or (candidate is None and (champion or device_class)):
-        raise typer.BadParameter("--candidate and --dataset go together; --champion and --device-class go with them")
+    others = [value for value in (champion, split, device_class, runtime, report) if value is not None]
+    if (candidate is None) != (dataset is None) or (candidate is None and others):
+        raise typer.BadParameter(
+            "--candidate and --dataset go together; --champion, --split, --device-class, --runtime and --report go with"
+            " them"
+        )
     with progress_bars() as progress:
         if candidate is None or dataset is None:
             result = gate_stage(Workspace(workspace.resolve()), progress)
-            report = Workspace(workspace).reports
+            folder = Workspace(workspace).reports
         else:
+            folder = report or Path("gate")
+            clear_reports(folder)  # before params.yaml may be refused
             result = gate_bundles(
                 candidate,
                 champion,
                 dataset,
-                report,
+                folder,
                 workspace_params(workspace),
-                split=split.value,
+                split=(split or JudgedSplit.TEST).value,
                 device_class=device_class,
-                runtime=runtime.value,
+                runtime=(runtime or Runtime.ONNXRUNTIME).value,
                 progress=progress,
             )
     if as_json:
         print_json(result)
     else:
-        _print_table(result, report)
+        _print_table(result, folder)
     raise typer.Exit(EXIT_CODES[result["verdict"]])
 
 

@@ -19,7 +19,9 @@ from shelfgap_flows.stage_files import model_file
 from shelfgap_flows.stages import release_manifest
 from shelfgap_flows.workspace import Workspace
 
-_ORIGIN = "origin.json"  # beside the bundle that was put aside
+_ORIGIN = (
+    "champion-origin.json"  # not beside the bundle: stages depend on that folder, and are not run again for a word
+)
 
 
 def keep_champion(workspace: Workspace, registry: ModelRegistry) -> None:
@@ -46,12 +48,12 @@ def keep_champion(workspace: Workspace, registry: ModelRegistry) -> None:
 
 
 def _put_aside(workspace: Workspace, sha256: str, origin: str, write: Callable[[Path], object]) -> None:
+    workspace.scratch.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(workspace.scratch / _ORIGIN, json.dumps({"sha256": sha256, "origin": origin}) + "\n")
     if workspace.compared.is_file() and file_hash(workspace.compared) == sha256:
         return
     partial = workspace.scratch / "champion.tar"
-    partial.parent.mkdir(parents=True, exist_ok=True)
     write(partial)
-    write_text_atomic(workspace.compared.with_name(_ORIGIN), json.dumps({"origin": origin}) + "\n")
     partial.replace(workspace.compared)
 
 
@@ -69,6 +71,7 @@ def champion_of(workspace: Workspace) -> Entrant | None:
     """Return what the candidate of a workspace is compared with; None before the first release."""
     if not workspace.compared.is_file():
         return None
-    origin = workspace.compared.with_name(_ORIGIN)
-    said = json.loads(origin.read_text(encoding="utf-8"))["origin"] if origin.is_file() else None
-    return replace(load_entrant(workspace.compared), origin=said)
+    entrant, origin = load_entrant(workspace.compared), workspace.scratch / _ORIGIN
+    told = json.loads(origin.read_text(encoding="utf-8")) if origin.is_file() else {}
+    is_told = told.get("sha256") == file_hash(workspace.compared)
+    return replace(entrant, origin=told["origin"] if is_told else None)

@@ -56,11 +56,11 @@ def gate_bundles(
     Raises:
         ShelfgapError: a bundle, the dataset or the folder cannot be used, or no budget is set for the class.
     """
+    clear_reports(folder)
     budgets = params.gate.latency.budgets_ms
     if device_class is not None and device_class not in budgets:
         known = ", ".join(sorted(budgets)) or "none"
         raise StageError(f"no latency budget for device class {device_class!r} in params.yaml (it has {known})")
-    clear_reports(folder)
     ours = load_entrant(candidate)
     theirs = None if champion is None else load_entrant(champion)
     pictures_to_judge(dataset, split, ours)  # refused before minutes of measuring
@@ -120,9 +120,9 @@ def pairs_stage(workspace: Workspace, progress: Progress | None = None) -> dict[
 
 def gate_stage(workspace: Workspace, progress: Progress | None = None) -> dict[str, Any]:
     """Judge the models of a workspace; writes reports/gate.json, gate.md, gate.xml and gate.html."""
+    clear_reports(workspace.reports)
     params = workspace.params()
     pairs = read_stage_report(workspace, PAIRS_FILE, "shelfgap bench --pairs")
-    clear_reports(workspace.reports)
     gate = judge(
         candidate_of(workspace),
         champion_of(workspace),

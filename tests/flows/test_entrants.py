@@ -141,9 +141,10 @@ def test_a_promotion_of_what_lies_there_already_judges_nothing_again(workspace, 
     release(workspace, last)
     keep_champion(workspace, registry)
     before = put_aside(workspace)
-    promoted(registry, last)
+    entry = promoted(registry, last)
     keep_champion(workspace, registry)
     assert put_aside(workspace) == before
+    assert champion_of(workspace).origin == f"champion of the registry, version {entry.version}"
 
 
 def test_a_registry_that_cannot_be_reached_is_an_error_and_not_a_reason_for_another_champion(

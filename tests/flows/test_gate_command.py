@@ -220,14 +220,38 @@ def test_what_is_no_bundle_is_refused(gate, patches_bundle, trained, tmp_path):
         assert "Traceback" not in err
 
 
-def test_wrong_usage_and_unknown_device_classes(gate, patches_bundle, trained):
-    code, _, err = gate("--champion", patches_bundle)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--champion", "bundle"),
+        ("--split", "all"),
+        ("--device-class", "camera"),
+        ("--runtime", "onnxruntime"),
+        ("--report", "elsewhere"),
+    ],
+)
+def test_options_that_would_judge_nothing_are_wrong_usage(gate, arguments):
+    code, _, err = gate(*arguments)
     assert code == 2
     assert "go together" in err
+
+
+def test_what_is_refused_before_it_is_judged_leaves_no_old_verdict(gate, patches_bundle, trained, tmp_path):
     given = ("--candidate", patches_bundle, "--dataset", trained.root)
-    code, _, err = gate(*given, "--device-class", "toaster")
-    assert code == 1
-    assert "no latency budget for device class 'toaster' in params.yaml (it has camera)" in err
+    for arguments, changes, message in (
+        (
+            ("--device-class", "toaster"),
+            {},
+            "no latency budget for device class 'toaster' in params.yaml (it has camera)",
+        ),
+        ((), {"alpha": 2}, "gate.alpha"),
+    ):
+        (tmp_path / "gate").mkdir(exist_ok=True)
+        (tmp_path / "gate" / "gate.json").write_text('{"verdict": "pass"}')
+        code, _, err = gate(*given, *arguments, **changes)
+        assert code == 1
+        assert message in err
+        assert not (tmp_path / "gate" / "gate.json").exists()
 
 
 def test_a_bundle_is_not_judged_on_the_pictures_that_it_learned(gate, patches_bundle, trained, tmp_path):

@@ -1,8 +1,10 @@
 """Checks, and what they say together.
 
-A candidate passes when every check that is judged passes: each at alpha, which together is still alpha, since one
-check that rightly does not pass is enough (intersection-union test; Berger 1982, doi:10.1080/00401706.1982.10487790).
-It fails when any check fails; those that compare with the champion share alpha for that (Bonferroni).
+A candidate passes when every check that is judged passes. Those that rest on an interval (accuracy and latency against
+the champion, the latency budget) pass at alpha each, which together is still alpha, since one check that rightly does
+not pass is enough (intersection-union test; Berger 1982, doi:10.1080/00401706.1982.10487790). Floors, the loss to INT8,
+size and memory pass by the value that was measured. It fails when any check fails; those that compare with the champion
+share alpha for that (Bonferroni).
 """
 
 from __future__ import annotations
