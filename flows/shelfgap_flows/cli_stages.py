@@ -156,9 +156,10 @@ def bench(
 
     if pairs:
         from shelfgap_flows.gate import pairs_stage
+        from shelfgap_flows.settings import Settings
 
         with progress_bars() as progress:
-            report = pairs_stage(_workspace(workspace), progress)
+            report = pairs_stage(_workspace(workspace), Settings().device_class, progress)
         _show(report, as_json, _ratio_line(report["latency"]))
         return
     from shelfgap_flows.measure import bench_stage

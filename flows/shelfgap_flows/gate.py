@@ -57,10 +57,7 @@ def gate_bundles(
         ShelfgapError: a bundle, the dataset or the folder cannot be used, or no budget is set for the class.
     """
     clear_reports(folder)
-    budgets = params.gate.latency.budgets_ms
-    if device_class is not None and device_class not in budgets:
-        known = ", ".join(sorted(budgets)) or "none"
-        raise StageError(f"no latency budget for device class {device_class!r} in params.yaml (it has {known})")
+    _require_budget(device_class, params)
     ours = load_entrant(candidate)
     theirs = None if champion is None else load_entrant(champion)
     pictures_to_judge(dataset, split, ours)  # refused before minutes of measuring
@@ -94,18 +91,30 @@ def gate_bundles(
     return write_reports(gate, folder)
 
 
-def pairs_stage(workspace: Workspace, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure the candidate's latency against the champion's in turns; writes reports/pairs.json."""
+def pairs_stage(
+    workspace: Workspace, device_class: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Measure the candidate's latency, against the champion's in turns and alone; writes reports/pairs.json.
+
+    Args:
+        workspace: of the candidate.
+        device_class: what this machine stands for; None measures nothing alone.
+        progress: told what is done.
+
+    Raises:
+        ShelfgapError: no budget is set for the class, or a model cannot be measured.
+    """
     params = workspace.params()
-    champion = champion_of(workspace)
+    _require_budget(device_class, params)
+    candidate, champion = candidate_of(workspace), champion_of(workspace)
+    frames = [
+        render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
+        for index in range(params.bundle.golden_frames)
+    ]
     latency = None
     if champion is not None:
-        frames = [
-            render_still(params.bundle.golden_seed, index, 0, GOLDEN_SIZE).jpeg
-            for index in range(params.bundle.golden_frames)
-        ]
         latency = compare_latency(
-            candidate_of(workspace),
+            candidate,
             champion,
             frames,
             params.gate,
@@ -113,7 +122,13 @@ def pairs_stage(workspace: Workspace, progress: Progress | None = None) -> dict[
             checks=CHECKS_AGAINST,
             progress=_named(progress, "latency"),
         )
-    report = {"latency": latency}
+    p90_ms = [] if device_class is None else measure_alone(candidate, frames, params.gate, runtime=RUNTIMES[0])
+    report = {
+        "candidate": candidate.identity,
+        "latency": latency,
+        "device_class": device_class,
+        "p90_ms": p90_ms,
+    }
     write_json(workspace.reports / PAIRS_FILE, report)
     return report
 
@@ -123,17 +138,40 @@ def gate_stage(workspace: Workspace, progress: Progress | None = None) -> dict[s
     clear_reports(workspace.reports)
     params = workspace.params()
     pairs = read_stage_report(workspace, PAIRS_FILE, "shelfgap bench --pairs")
+    device_class = pairs.get("device_class")
+    _require_budget(device_class, params)
+    candidate = candidate_of(workspace)
+    if device_class is not None and pairs["candidate"] != candidate.identity:
+        raise StageError(f"{PAIRS_FILE}: measured another candidate than that of now; run: shelfgap bench --pairs")
     gate = judge(
-        candidate_of(workspace),
+        candidate,
         champion_of(workspace),
         workspace.dataset,
         params.gate,
         params.evaluation,
         latency=pairs["latency"],
+        device_class=device_class,
+        p90_ms=pairs.get("p90_ms", []),
         threads=os.cpu_count() or 1,
         progress=progress,
     )
     return write_reports(gate, workspace.reports)
+
+
+def measured_device_class(workspace: Workspace) -> str | None:
+    """Return the class of device that the latency of a workspace was measured for; None for no class, or no report."""
+    try:
+        found: str | None = read_stage_report(workspace, PAIRS_FILE, "shelfgap bench --pairs").get("device_class")
+    except StageError:
+        return None
+    return found
+
+
+def _require_budget(device_class: str | None, params: Params) -> None:
+    budgets = params.gate.latency.budgets_ms
+    if device_class is not None and device_class not in budgets:
+        known = ", ".join(sorted(budgets)) or "none"
+        raise StageError(f"no latency budget for device class {device_class!r} in params.yaml (it has {known})")
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     mlflow_experiment: str = "shelfgap"
     devices: int | None = None  # processes that train together on this machine; None: one a GPU, else one
     nodes: int = 1  # machines that train together
+    device_class: str | None = None  # whose latency budget this machine stands for; None: a release judges none
     signing_key: Path | None = None  # a release signs its bundle with it; None: bundles stay unsigned
     signing_passphrase: SecretStr | None = None  # of that key, if it is encrypted
     user: str | None = None  # who promotes; None: the login name and the machine

@@ -83,7 +83,7 @@ def test_the_number_of_groups_that_is_named_fails_such_a_loss_four_times_of_five
     spread, groups = 0.15, 60
     error = spread / math.sqrt(groups)
     found = Difference(value, value - 2 * error, value + 2 * error, error, groups)
-    open_, _ = accuracy_checks({name: found for name in FIGURES}, 2 * groups, GATE)
+    open_, _ = accuracy_checks(dict.fromkeys(FIGURES, found), 2 * groups, GATE)
     assert (open_.verdict, open_.needs.provided) == ("inconclusive", "the truth is what was measured")
     error = spread / math.sqrt(open_.needs.count)
     reach = NormalDist().inv_cdf(1 - GATE.alpha / CHECKS_AGAINST) * error

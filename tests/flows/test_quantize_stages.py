@@ -16,7 +16,7 @@ from shelfgap_export.gate.latency import LatencyError
 from shelfgap_export.onnx_export import export_core, with_float_front_end
 from shelfgap_flows import cli_stages, measure, stages
 from shelfgap_flows.entrants import candidate_of, champion_of, keep_champion
-from shelfgap_flows.gate import gate_stage, pairs_stage
+from shelfgap_flows.gate import gate_stage, measured_device_class, pairs_stage
 from shelfgap_flows.params import workspace_params
 from shelfgap_flows.settings import Settings, registry_for
 from shelfgap_flows.stage_files import CORE_FILE, StageError
@@ -141,3 +141,30 @@ def test_the_stages_judge_it_against_the_champion(superseded):
     (workspace.reports / "pairs.json").write_text(json.dumps(pairs))
     with pytest.raises(LatencyError, match="not that of this candidate and champion; measure again"):
         gate_stage(workspace)
+
+
+def test_the_stages_judge_a_budget_where_the_environment_says_what_the_machine_is(superseded, monkeypatch, capsys):
+    workspace, _ = superseded
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["gate"].update(OPEN_GATE)
+    params["gate"]["latency"] = {**OPEN_GATE["latency"], "budgets_ms": {"camera": 1e-3}}
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    monkeypatch.setenv("SHELFGAP_DEVICE_CLASS", "camera")
+    cli_stages.bench(pairs=True, workspace=workspace.root, as_json=True)
+    assert measured_device_class(workspace) == "camera"
+    report = gate_stage(workspace)
+    assert (report["verdict"], report["device_class"]) == ("fail", "camera")
+    assert "on camera, budget 0.001 ms" in report["reason"]
+    monkeypatch.setenv("SHELFGAP_DEVICE_CLASS", "toaster")
+    with pytest.raises(StageError, match="no latency budget for device class 'toaster'"):
+        cli_stages.bench(pairs=True, workspace=workspace.root)
+    capsys.readouterr()
+
+    pairs = json.loads((workspace.reports / "pairs.json").read_text())
+    (workspace.reports / "pairs.json").write_text(json.dumps({**pairs, "candidate": "0" * 64}))
+    with pytest.raises(StageError, match=r"pairs\.json: measured another candidate than that of now"):
+        gate_stage(workspace)
+    monkeypatch.delenv("SHELFGAP_DEVICE_CLASS")
+    cli_stages.bench(pairs=True, workspace=workspace.root, as_json=True)
+    (budget,) = (check for check in gate_stage(workspace)["checks"] if check["kind"] == "budget")
+    assert budget["verdict"] == "not judged"

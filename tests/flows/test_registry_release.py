@@ -49,3 +49,11 @@ def test_a_release_is_registered_once_told_once_and_promoted_on_its_gate(tmp_pat
     assert (compared["identity"], compared["origin"]) == (version["identity"], "champion of the registry, version 1")
     assert "champion of the registry, version 1" in (tmp_path / "ws" / "reports" / "gate.md").read_text()
     assert shelfgap("registry", "promote", "--approve", *here)[1]["version"] == 2
+
+    # nothing changed but what the machine is said to stand for: its budget is judged now
+    monkeypatch.setenv("SHELFGAP_DEVICE_CLASS", "camera")
+    code, _, err = shelfgap("release", *here)
+    assert code in (0, 3), err[-4000:]
+    judged = json.loads((tmp_path / "ws" / "reports" / "gate.json").read_text())
+    (budget,) = (check for check in judged["checks"] if check["kind"] == "budget")
+    assert (judged["device_class"], budget["verdict"] != "not judged") == ("camera", True)
