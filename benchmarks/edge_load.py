@@ -60,12 +60,13 @@ class Fleet:
     """Cameras that post frames to one service."""
 
     def __init__(self, frames: str, admin: str, names: list[str], jpegs: list[bytes]) -> None:
-        self._frames, self._admin, self.names, self._jpegs = urlsplit(frames), urlsplit(admin), names, jpegs
+        self._frames, self._admin, self.names = urlsplit(frames), urlsplit(admin), names
+        self._jpegs = {name: jpegs[number % len(jpegs)] for number, name in enumerate(names)}  # each before its shelf
         self._chance = random.Random(1)
 
     async def post(self, camera: str, phase: Phase) -> None:
         """Post a frame on a connection of its own and note what came of it."""
-        jpeg = self._chance.choice(self._jpegs)
+        jpeg = self._jpegs[camera]
         head = (
             f"POST /v1/cameras/{camera}/frames?wait=1 HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n"
             f"Authorization: Bearer {camera}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
