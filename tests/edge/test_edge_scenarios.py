@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 
@@ -97,7 +98,12 @@ def test_memory_of_few_frames_has_no_slope_and_unknown_memory_no_report():
 
 def test_a_real_leak_is_seen():
     kept = []
-    leak = Pipeline("leak", {"work": lambda value: kept.append(np.ones(2**15))})  # 256 KiB
+
+    def leak_pages(value):
+        kept.append(mmap.mmap(-1, 2**18))  # 256 KiB of pages that nothing has used before, as freed ones may be
+        kept[-1].write(bytes([1]) * 2**18)
+
+    leak = Pipeline("leak", {"work": leak_pages})
     found = run_memory(leak, [0], min_seconds=0, min_count=400).mb_per_1000_frames()
     assert found.value == pytest.approx(250, rel=0.1)
 

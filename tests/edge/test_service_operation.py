@@ -286,7 +286,7 @@ def test_check_as_restart_of_a_pull_refuses_what_the_service_would_refuse(tmp_pa
     device = shop.device("device")
     current = device.state / "current"
     config = edge_toml(tmp_path, current, ["c1"])
-    command = f"{sys.executable} -m shelfgap_edge.cli serve --config {config} --check"
+    command = (sys.executable, "-m", "shelfgap_edge.cli", "serve", "--config", str(config), "--check")
     device = dataclasses.replace(device, restart=command, self_test_seconds=300)
     shop.release("1")
     assert shop.pull(device).status == "updated"
