@@ -18,7 +18,7 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow" $(TESTS)
 
 e2e: setup                      ## whole releases, kills and resumes, the notebook: minutes
-	$(BIN)/python -m pytest -m slow $(TESTS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(TESTS)
 
 check: setup
 	$(BIN)/ruff check .
