@@ -47,7 +47,6 @@ def evaluate_timeline(
     from shelfgap_edge.runtime import Detector
     from shelfgap_training.temporal.chart import draw_day
     from shelfgap_training.temporal.days import TIMELINE_FILE, read_days
-    from shelfgap_training.temporal.replay import replay
     from shelfgap_training.temporal.report import timeline_markdown
     from shelfgap_training.temporal.seen import read_all
     from shelfgap_training.temporal.sweep import choose, draw_trade_off, measure, sweep
@@ -80,9 +79,8 @@ def evaluate_timeline(
         report["sweep"] = [one.to_dict() for one in points]
         report["chosen"] = chosen.to_dict()
         draw_trade_off(workspace.reports / "timeline.png", points, chosen, params.timeline)
-    outcomes = [replay(day, readings[day.name], settings, params.timeline.min_gap_minutes) for day in days]
-    worst = max(range(len(days)), key=lambda number: len(outcomes[number].missed) + len(outcomes[number].false))
-    draw_day(workspace.reports / "timeline-day.png", days[worst], outcomes[worst])
+    day, outcome = max(zip(days, point.outcomes, strict=True), key=lambda one: len(one[1].missed) + len(one[1].false))
+    draw_day(workspace.reports / "timeline-day.png", day, outcome)
     write_json(workspace.reports / "timeline.json", report)
     write_text_atomic(workspace.reports / "timeline.md", timeline_markdown(report))
     return report

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -380,23 +379,3 @@ def test_mutual_tls_lets_a_camera_in_by_its_certificate_only(tmp_path, bundle, f
     running.process.send_signal(signal.SIGHUP)
     running.wait_for("http.tls.client_ca changes with a restart only")
     assert running.stop() == 0
-
-
-def test_metrics_say_how_sources_fare(tmp_path, bundle):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        port = nobody.getsockname()[1]
-        more = f'[[sources]]\ntype = "mjpeg"\ncamera = "c1"\nurl = "http://127.0.0.1:{port}/stream"\nretry_s = 0.01\n'
-        serve = (str(Path(sys.executable).with_name("shelfgap-edge")), "serve", "--config")
-        running = start(edge_toml(tmp_path, bundle, ["c1"], more), tmp_path / "log", command=serve).wait_ready()
-        where = f'where="http://127.0.0.1:{port}"'
-        deadline = time.monotonic() + 60
-        while (
-            not running.metric(f'shelfgap_source_failures_total{{camera="c1",kind="mjpeg",reason="refused",{where}}}')
-            > 1
-        ):
-            assert time.monotonic() < deadline, running.request("GET", f"{running.admin}/metrics").body["text"]
-            time.sleep(0.05)
-        line = f'shelfgap_sources_connected{{camera="c1",kind="mjpeg",{where}}} 0.0'
-        assert line in running.request("GET", f"{running.admin}/metrics").body["text"]
-        assert running.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -114,3 +115,22 @@ def test_from_frames_to_webhooks_through_a_kill(tmp_path, bundle, to_jpeg, brigh
     assert running.stop() == 0
     assert receiver.forged == 0
     assert len({json.loads(body)["id"] for body in receiver.taken}) == 3
+
+
+def test_metrics_say_how_sources_fare(tmp_path, bundle):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        port = nobody.getsockname()[1]
+        more = f'[[sources]]\ntype = "mjpeg"\ncamera = "c1"\nurl = "http://127.0.0.1:{port}/stream"\nretry_s = 0.01\n'
+        running = start(edge_toml(tmp_path, bundle, ["c1"], more), tmp_path / "log", command=SERVE).wait_ready()
+        where = f'where="http://127.0.0.1:{port}"'
+        deadline = time.monotonic() + 60
+        while (
+            not running.metric(f'shelfgap_source_failures_total{{camera="c1",kind="mjpeg",reason="refused",{where}}}')
+            > 1
+        ):
+            assert time.monotonic() < deadline, running.request("GET", f"{running.admin}/metrics").body["text"]
+            time.sleep(0.05)
+        line = f'shelfgap_sources_connected{{camera="c1",kind="mjpeg",{where}}} 0.0'
+        assert line in running.request("GET", f"{running.admin}/metrics").body["text"]
+        assert running.stop() == 0

@@ -150,7 +150,7 @@ FALSE_GAP = AlertEvent("a", 1, "opened", "gap", "c", "z", None, None, 60.0, 0.0,
 
 def outcome(name="d", delays=(5.0,), missed=0, false_gaps=0, error=0.0):
     gaps = (("z", Span(0.0, 3600.0, "gap")),) * missed
-    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9, 5.0)
+    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9)
 
 
 def test_figures_are_of_all_days_together_with_intervals():

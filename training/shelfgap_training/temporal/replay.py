@@ -32,7 +32,6 @@ class DayOutcome:
         repeats: further alerts of gaps that had one.
         availability: as the monitor has it.
         true_availability: as it was.
-        frame_minutes: between frames.
     """
 
     name: str
@@ -45,7 +44,6 @@ class DayOutcome:
     repeats: int
     availability: float
     true_availability: float
-    frame_minutes: float
 
     @property
     def false_gaps(self) -> int:
@@ -109,7 +107,6 @@ def replay(
         repeats,
         share(monitor.availability()) or 0.0,
         day.availability(),
-        day.frame_s / 60,
     )
 
 

@@ -19,11 +19,12 @@ from shelfgap_training.temporal.seen import Readings
 
 @dataclass(frozen=True)
 class Point:
-    """Settings of a monitor and what they bring, with and without frames held back."""
+    """Settings of a monitor and what they bring, with and without frames held back; `outcomes` of each day, with."""
 
     params: MonitorParams
     figures: Mapping[str, Mapping[str, float | None]]
     without_holds: Mapping[str, Mapping[str, float | None]]
+    outcomes: tuple[DayOutcome, ...] = ()
 
     def value(self, name: str, *, holds: bool = True) -> float:
         """Return a figure without its interval; NaN where it is undefined."""
@@ -49,11 +50,11 @@ def measure(
 ) -> Point:
     """Replay all days with settings, once as they are and once with no frame held back."""
 
-    def figures(of: MonitorParams) -> dict[str, dict[str, float | None]]:
-        outcomes: list[DayOutcome] = [replay(day, readings[day.name], of, min_gap_minutes) for day in days]
-        return temporal_figures(outcomes, evaluation)
+    def outcomes(of: MonitorParams) -> tuple[DayOutcome, ...]:
+        return tuple(replay(day, readings[day.name], of, min_gap_minutes) for day in days)
 
-    return Point(params, figures(params), figures(without_holds(params)))
+    held, counted = outcomes(params), outcomes(without_holds(params))
+    return Point(params, temporal_figures(held, evaluation), temporal_figures(counted, evaluation), held)
 
 
 def sweep(
