@@ -50,6 +50,7 @@ def evaluate_timeline(
     from shelfgap_training.temporal.report import timeline_markdown
     from shelfgap_training.temporal.seen import read_all
     from shelfgap_training.temporal.sweep import choose, draw_trade_off, measure, sweep
+    from shelfgap_training.temporal.widths import by_width
 
     def told(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(what, done, total)
@@ -63,6 +64,7 @@ def evaluate_timeline(
     readings = read_all(detector, dataset, days, workspace.scratch / f"timeline-{key}.jsonl", told("detecting"))
     settings = params.monitor.on_device() if manifest.monitor is None else MonitorParams.from_bundle(manifest.monitor)
     point = measure(days, readings, settings, params.timeline.min_gap_minutes, params.evaluation)
+    widths, least = params.timeline.width_percent, params.timeline.min_gap_minutes
     report: dict[str, Any] = {
         "bundle": manifest.version,
         "precision_mode": precision,
@@ -72,6 +74,7 @@ def evaluate_timeline(
         "gaps": sum(len(day.gaps(params.timeline.min_gap_minutes)) for day in days),
         "monitor": settings.to_bundle(),
         **point.to_dict(),
+        "by_width": by_width(days, point.outcomes, widths, least, params.evaluation),
     }
     if with_sweep:
         points = sweep(days, readings, settings, params.timeline, params.evaluation, told("replaying"))

@@ -27,6 +27,7 @@ from shelfgap_training.temporal.replay import DayOutcome, replay, without_holds
 from shelfgap_training.temporal.report import timeline_lines, timeline_markdown
 from shelfgap_training.temporal.seen import read_all
 from shelfgap_training.temporal.sweep import Point, choose, draw_trade_off, measure, sweep
+from shelfgap_training.temporal.widths import by_width
 
 SIZE = (100, 200)
 BOXES = {0: (20, 10, 40, 60), 1: (100, 10, 120, 60)}
@@ -150,7 +151,9 @@ FALSE_GAP = AlertEvent("a", 1, "opened", "gap", "c", "z", None, None, 60.0, 0.0,
 
 def outcome(name="d", delays=(5.0,), missed=0, false_gaps=0, error=0.0):
     gaps = (("z", Span(0.0, 3600.0, "gap")),) * missed
-    return DayOutcome(name, tuple(delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9)
+    return DayOutcome(
+        name, tuple(("z", delay) for delay in delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9
+    )
 
 
 def test_figures_are_of_all_days_together_with_intervals():
@@ -201,10 +204,12 @@ def test_a_sweep_shows_the_trade_off_and_chooses_a_point(day, tmp_path):
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.size == (1000, 440)
     report = {"days": 1, "frames": 60, "facings": 2, "gaps": 1, **chosen.to_dict()}
+    report["by_width"] = by_width([day], chosen.outcomes, (5, 9, 12), 30, params.evaluation)
     report |= {"sweep": [point.to_dict() for point in points], "chosen": chosen.to_dict()}
     assert json.loads(json.dumps(report, allow_nan=False))
     page = timeline_markdown(report)
     assert "| 1 | 0.0 |" in page
+    assert "| 9 to 12 % | 2 | 1 | 1.00 | 0.00 | 0.00 |" in page
     assert "Chosen: open_frames 3, open_minutes 0." in page
     assert timeline_lines(report)[0].startswith("1 camera-days, 60 frames, 2 facings, 1 gaps; open after 3 frames")
 
@@ -218,6 +223,26 @@ def test_a_day_is_drawn_with_a_row_for_each_facing_at_which_something_happened(d
             colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
         assert (0xD9, 0x70, 0x5F) in colours  # the gap that was there
     assert heights[0] == heights[1]  # one row and two, and room for four
+
+
+def test_wide_and_narrow_facings_are_told_apart(tmp_path):
+    """Facing 0 is narrow, never empty and taken for a gap; facing 1 is wide, empty, and half of its gaps are missed."""
+    boxes = {0: (20, 10, 30, 60), 1: (100, 10, 140, 60)}
+    empty = [(0, "full"), (60, "gap"), (120, "full"), (180, "gap"), (240, "full")]
+    day = write_day(tmp_path, {0: [(0, "full")], 1: empty}, box_xyxy=boxes)
+
+    def shown(minute):
+        return [("gap", boxes[0])] if minute < 30 else [("gap", boxes[1])] if 60 <= minute < 120 else []
+
+    outcomes = [replay(day, seen(day, shown), PARAMS, 30)]
+    narrow, wide = by_width([day], outcomes, (8, 12), 30, DEFAULTS.evaluation)
+    assert (narrow["from_percent"], narrow["to_percent"], narrow["facings"], narrow["gaps"]) == (0.0, 8, 1, 0)
+    assert narrow["alerted_share"]["value"] is None
+    assert (narrow["false_gaps"]["value"], narrow["false_alerts"]["value"]) == (100, 100)
+    assert (wide["from_percent"], wide["to_percent"], wide["facings"], wide["gaps"]) == (12, None, 1, 2)
+    assert (wide["alerted_share"]["value"], wide["false_alerts"]["value"]) == (0.5, 0)
+    twice = by_width([day, day], outcomes * 2, (8, 12), 30, DEFAULTS.evaluation)
+    assert twice[1]["alerted_share"] == {"value": 0.5, "low": 0.5, "high": 0.5}
 
 
 def test_where_no_point_keeps_the_limits_the_least_wrong_is_chosen():

@@ -172,5 +172,6 @@ class TimelineParams(Section):
     min_gap_minutes: Annotated[float, Field(ge=0)]  # shorter gaps need no alert
     min_alerted_share: Annotated[float, Field(ge=0, lt=1)]  # limits that a chosen point should keep
     max_false_alerts_per_day: Annotated[float, Field(gt=0)]
+    width_percent: Annotated[tuple[float, ...], AfterValidator(_ascending)]  # of a facing, of the frame: slices
     open_frames: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_ascending)]
     open_minutes: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_ascending)]

@@ -84,7 +84,7 @@ def simulate_day(rng: np.random.Generator, fixture: Fixture, camera: Camera, par
     visits = [Visit(a, b, int(rng.integers(2**31)), is_clerk=True) for a, b in spans]
     visits += _draw_visits(rng, opens, closes, params.demand)
     cameras = _draw_cameras(rng, camera, opens, closes)
-    clouds, minutes_of_frames = 0.0, np.arange(opens - 30, closes + 30, params.minutes_per_frame)
+    clouds, minutes_of_frames = 0.0, frame_minutes(params)
     warmth, window = rng.uniform(0.02, 0.07), rng.uniform(0, 0.35)
     changes: list[Change] = []
     moments: list[Moment] = []
@@ -126,6 +126,11 @@ def simulate_day(rng: np.random.Generator, fixture: Fixture, camera: Camera, par
                     changes.append(Change(minute + 0.5, facing, now, restocked))
                     state[facing] = now
     return Day(tuple(moments), tuple(changes), tuple(sorted(visits, key=lambda visit: visit.start_minute)))
+
+
+def frame_minutes(params: ShelfDayParams) -> NDArray[np.float64]:
+    """Return the minutes of a day at which it is photographed, (F,), from half an hour before opening on."""
+    return np.arange(60.0 * params.open_hour - 30, 60.0 * params.close_hour + 30, params.minutes_per_frame)
 
 
 def _demand(hour: float) -> float:

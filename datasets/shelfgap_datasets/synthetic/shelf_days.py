@@ -19,7 +19,7 @@ from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.params import ShelfDayParams
 from shelfgap_datasets.schema import Box, Dataset, ImageRecord
 from shelfgap_datasets.synthetic.camera import Camera
-from shelfgap_datasets.synthetic.day import Day, Moment, simulate_day
+from shelfgap_datasets.synthetic.day import Day, Moment, frame_minutes, simulate_day
 from shelfgap_datasets.synthetic.faces import load_faces
 from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
 from shelfgap_datasets.synthetic.lens import bend, cheapen, develop, draw_light, restore, store
@@ -89,30 +89,25 @@ def synthesize_days(
     """
     refuse_foreign(root)
     license = license_of(params.products)
+    per_day = len(frame_minutes(params))
+    parts = [range(at, min(at + _FRAMES_A_JOB, per_day)) for at in range(0, per_day, _FRAMES_A_JOB)]
     records: list[ImageRecord] = []
     days: list[dict[str, Any]] = []
-    played = [_play(params, day) for day in range(params.days)]
-    total = sum(len(day.moments) for _, day in played)
     with written_whole(root, _key(params)) as partial:
         (partial / _PARTS).mkdir(exist_ok=True)
-        jobs = []
-        for day, (_, of_day) in enumerate(played):
+        for day in range(params.days):
             (partial / IMAGES_DIR / f"day-{day:02d}").mkdir(parents=True, exist_ok=True)
-            count = len(of_day.moments)
-            jobs += [
-                (partial, params, day, range(at, min(at + _FRAMES_A_JOB, count)), license)
-                for at in range(0, count, _FRAMES_A_JOB)
-            ]
-        frames: list[dict[str, Any]] = []
+        jobs = [(partial, params, day, part, license) for day in range(params.days) for part in parts]
+        frames: list[dict[str, Any]] = []  # of the day that is being rendered
         for made in render_in_order(_render_frames, jobs, workers):
             for record, covered in made:
                 records.append(record)
                 frames.append({"file_name": record.file_name, "time": record.captured_at, "occluded": covered})
+            if len(frames) == per_day:
+                days.append(_timeline(params, len(days), *_play(params, len(days)), frames))
+                frames = []
             if progress is not None:
-                progress(len(records), total)
-        for day, (scene, of_day) in enumerate(played):
-            mine = [frame for frame in frames if frame["file_name"].startswith(f"day-{day:02d}/")]
-            days.append(_timeline(params, day, scene, of_day, mine))
+                progress(len(records), params.days * per_day)
         dataset = Dataset(tuple(records), ANNOTATED_CLASSES)
         save_dataset(partial, dataset)
         write_text_atomic(partial / TIMELINE_FILE, json.dumps({"days": days}, indent=1) + "\n")

@@ -23,7 +23,7 @@ class DayOutcome:
 
     Attributes:
         name: of the day.
-        delays_minutes: of each gap that was alerted, from its begin to the alert; 0 where one was open already.
+        alerted: (zone, delay) of each gap that was alerted: minutes from its begin to the alert, 0 where one was open.
         missed: (zone, span) of gaps that nobody was told of while they lasted.
         false: alerts opened, reopened or escalated to a gap while the zone was in no such state.
         false_gaps_on_low: how many of them say that a shelf is empty where stock was low.
@@ -35,7 +35,7 @@ class DayOutcome:
     """
 
     name: str
-    delays_minutes: tuple[float, ...]
+    alerted: tuple[tuple[str, float], ...]
     missed: tuple[tuple[str, Span], ...]
     false: tuple[AlertEvent, ...]
     false_gaps_on_low: int
@@ -44,6 +44,11 @@ class DayOutcome:
     repeats: int
     availability: float
     true_availability: float
+
+    @property
+    def delays_minutes(self) -> tuple[float, ...]:
+        """Of each gap that was alerted."""
+        return tuple(minutes for _, minutes in self.alerted)
 
     @property
     def false_gaps(self) -> int:
@@ -85,17 +90,17 @@ def replay(
         and not day.shown(str(event.zone), _TRUE_FOR[event.kind], event.since - slack, event.at)
     )
     told = {zone.name: tuple(_told_spans(zone.name, events, day.times[-1])) for zone in day.zones}
-    delays, missed, repeats = [], [], 0
+    alerted, missed, repeats = [], [], 0
     for zone, gap in day.gaps(min_gap_minutes):
         mine = [span for span in told[zone] if span.start <= gap.end and span.end > gap.start]
         repeats += max(0, len(mine) - 1)
         if mine:
-            delays.append(max(0.0, mine[0].start - gap.start) / 60)
+            alerted.append((zone, max(0.0, mine[0].start - gap.start) / 60))
         else:
             missed.append((zone, gap))
     return DayOutcome(
         day.name,
-        tuple(delays),
+        tuple(alerted),
         tuple(missed),
         false,
         sum(

@@ -7,6 +7,7 @@ from typing import Any
 
 from shelfgap_training.report import figure_text, markdown_table
 from shelfgap_training.temporal.figures import TEMPORAL_TITLES
+from shelfgap_training.temporal.widths import WIDTH_TITLES
 
 _IN_SWEEP = ("alerted_share", "delay_p50_minutes", "delay_p90_minutes", "false_alerts_per_day", "repeats_per_day")
 
@@ -28,6 +29,18 @@ def timeline_lines(report: Mapping[str, Any]) -> list[str]:
 def timeline_markdown(report: Mapping[str, Any]) -> str:
     """Return the page `timeline.md`."""
     lines = ["# Alerts on shelf-days", "", *timeline_lines(report), ""]
+    rows = [
+        [_range(row), row["facings"], row["gaps"], *(figure_text(row[name]) for name in WIDTH_TITLES)]
+        for row in report["by_width"]
+    ]
+    lines += [
+        "## By the width of facings",
+        "",
+        "Of the frame's width, with frames held back. Wider facings are seen better: it says where to place cameras.",
+        "",
+        markdown_table(["width", "facings", "gaps", *WIDTH_TITLES.values()], rows),
+        "",
+    ]
     if "sweep" in report:
         rows = [
             [
@@ -48,3 +61,9 @@ def timeline_markdown(report: Mapping[str, Any]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    if row["to_percent"] is None:
+        return f"from {row['from_percent']:g} %"
+    return f"{row['from_percent']:g} to {row['to_percent']:g} %"
