@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
+from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.alerts.sinks.sink import LaterError, Sink
 
 
 def need_mosquitto() -> str:
@@ -31,8 +34,8 @@ def free_port() -> int:
 class Broker:
     """See the module; what it has acknowledged it keeps over a stop."""
 
-    def __init__(self, folder: Path, *extra: str) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *extra: str, port: int | None = None) -> None:
+        self.port = port or free_port()
         folder.mkdir(exist_ok=True)
         self._program, self._config = need_mosquitto(), folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/", "user root"]
@@ -53,6 +56,10 @@ class Broker:
                 time.sleep(0.05)
         raise AssertionError(self._log.read_text())
 
+    def log(self) -> str:
+        """Return what it wrote since it was made."""
+        return self._log.read_text()
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
@@ -63,11 +70,13 @@ class Broker:
 class Subscriber:
     """Keeps all messages below shelfgap/ in the order in which they came."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.subscribed = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, "subscriber", clean_session=False, protocol=MQTTv311)
         self._client.reconnect_delay_set(1, 1)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.on_connect = lambda client, *rest: client.subscribe("shelfgap/#", qos=1)
         self._client.on_subscribe = lambda *rest: self.subscribed.set()
         self._client.on_message = lambda client, data, message: self.messages.append((message.topic, message.payload))
@@ -78,3 +87,14 @@ class Subscriber:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def send_until_taken(sink: Sink, event: AlertEvent) -> None:
+    """Try again, as the dispatcher does, until a step is acknowledged."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            sink.send(event)
+            return
+        except LaterError:
+            assert time.monotonic() < deadline

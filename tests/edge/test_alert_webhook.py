@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import email.utils
-import ipaddress
 import json
 import ssl
 import time
@@ -12,9 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from alert_events import step
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import Authority
 from receiver import SECRET, Receiver, verify_of_the_docs
 from shelfgap_edge.alerts.cloudevent import to_json
 from shelfgap_edge.alerts.sinks.secret import Secret
@@ -145,58 +141,60 @@ def test_an_answer_that_drips_ends_with_the_timeout(receiver):
     assert caught.value.whole_sink
 
 
-def certificate(folder, name="authority"):
-    """Return a certificate for 127.0.0.1 that signs itself, and its key, as files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / f"{name}.pem", folder / f"{name}.key"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return pem, private
-
-
 def table(**values):
     return Table({"type": "webhook", "name": "web", **values}, "edge.toml.sinks[0]")
 
 
-def test_certificates_are_verified_against_the_system_or_an_authority_of_ones_own(tmp_path, monkeypatch):
-    pem, private = certificate(tmp_path)
-    other, _ = certificate(tmp_path, "other")
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secure_receiver(authority):
+    own = authority.issue("127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, private)
+    context.load_cert_chain(own.file, own.key_file)
     receiver = Receiver(tls=context)
     receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def secure_sink(secure_receiver, monkeypatch):
     monkeypatch.setenv("HOOK", SECRET)
+    url = f"https://127.0.0.1:{secure_receiver.port}/"
+    return lambda **files: Webhook.from_table(
+        "web", table(url=url, secret_env="HOOK", **{key: str(file) for key, file in files.items()})
+    )
 
-    def sink(**options):
-        return Webhook.from_table("web", table(url=f"https://127.0.0.1:{receiver.port}/", secret_env="HOOK", **options))
 
-    sink(ca_file=str(pem)).send(step(1))
-    assert receiver.forged == 0
-    assert len(receiver.taken) == 1
-    for bad in (sink(), sink(ca_file=str(other))):
+def test_certificates_are_verified_against_the_system_or_an_authority_of_ones_own(
+    tmp_path, authority, secure_receiver, secure_sink
+):
+    secure_sink(ca_file=authority.file).send(step(1))
+    assert secure_receiver.forged == 0
+    assert len(secure_receiver.taken) == 1
+    for bad in (secure_sink(), secure_sink(ca_file=Authority(tmp_path, "other").file)):
         with pytest.raises(LaterError, match="its certificate does not hold"):
             bad.send(step(1))
-    receiver.stop()
+    assert len(secure_receiver.headers) == 1
     with pytest.raises(ConfigError, match=r"edge\.toml\.sinks\[0\]: ca_file: .*nowhere: No such file"):
-        sink(ca_file=str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="holds no certificate in PEM"):
-        sink(ca_file=str(private))
+        secure_sink(ca_file=tmp_path / "nowhere")
+
+
+def test_a_receiver_may_ask_for_a_client_certificate(authority, secure_receiver, secure_sink):
+    secure_receiver.tls.verify_mode = ssl.CERT_REQUIRED
+    secure_receiver.tls.maximum_version = ssl.TLSVersion.TLSv1_2  # which refuses before a byte of the step is sent
+    secure_receiver.tls.load_verify_locations(authority.file)
+    own = authority.issue("edge-1")
+    with pytest.raises(
+        LaterError, match=r"127\.0\.0\.1: it does not accept this client .*; see cert_file and key_file"
+    ):
+        secure_sink(ca_file=authority.file).send(step(1))
+    secure_sink(ca_file=authority.file, cert_file=own.file, key_file=own.key_file).send(step(1))
+    assert len(secure_receiver.taken) == 1
 
 
 @pytest.mark.parametrize(
@@ -213,12 +211,19 @@ def test_certificates_are_verified_against_the_system_or_an_authority_of_ones_ow
         ({"url": "https://host/", "secret_env": "A", "secret_file": "b"}, "expected one of them, got both"),
         ({"url": "https://host/", "secret_file": "/nowhere/secret"}, "/nowhere/secret: No such file"),
         ({"url": "https://host/", "secret_env": "SHORT"}, "a signing secret is whsec_ and 24 to 64 bytes"),
+        (
+            {"url": "http://host/", "secret_env": "GOOD", "ca_file": "x"},
+            "ca_file: expected a url of https:// beside it",
+        ),
+        ({"url": "http://host/", "secret_env": "GOOD", "key_file": "x"}, "key_file: expected a url of https://"),
+        ({"url": "https://host/", "secret_env": "GOOD", "cert_file": "x"}, "cert_file and key_file: expected both"),
         ({"url": "https://host/", "secret_env": "PLAIN"}, "a signing secret is whsec_ and 24 to 64 bytes"),
     ],
 )
 def test_what_is_wrong_with_a_webhook_is_named_without_its_secret(values, message, monkeypatch):
     monkeypatch.setenv("SHORT", "whsec_aHVudGVyMg==")
     monkeypatch.setenv("PLAIN", "hunter2")
+    monkeypatch.setenv("GOOD", SECRET)
     with pytest.raises(ConfigError, match=message) as caught:
         Webhook.from_table("web", table(**values))
     assert "hunter2" not in str(caught.value)

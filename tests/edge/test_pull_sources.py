@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import ssl
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Authority
 from file_server import serve
 from published import running_version
 from shelfgap_edge.errors import PullError, TransferError
@@ -146,39 +142,17 @@ def test_addresses_that_are_refused(address, message):
     assert "secret" not in str(caught.value)
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(private + made.public_bytes(pem))
-    return path
-
-
-def test_tls_is_verified_and_redirects_lead_to_https_only(tmp_path, certificate, monkeypatch):
+def test_tls_is_verified_and_redirects_lead_to_https_only(tmp_path, monkeypatch):
+    authority = Authority(tmp_path / "certificates")
+    own = authority.issue("localhost")
     (tmp_path / "index").write_bytes(b"content")
     monkeypatch.setenv(AUTHORIZATION_VARIABLE, "Bearer secret")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
+    tls.load_cert_chain(own.file, own.key_file)
     with serve(tmp_path, tls=tls) as secure:
         with pytest.raises(PullError, match="the certificate is not trusted"), HttpSource(secure.url).open("index"):
             pass
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
         assert read_small(HttpSource(secure.url), "index", 100) == b"content"
         assert secure.headers[-1]["Authorization"] == "Bearer secret"
         with serve(tmp_path, redirect_to=secure.url) as plain:

@@ -12,15 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Authority
 from published import running_version
 from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
@@ -317,34 +313,9 @@ def test_no_configuration_no_traceback(tmp_path, capsys):
 
 def certificates(folder):
     """Make an authority and certificates for the service and two cameras."""
-
-    def make(name, issuer=None, issuer_key=None):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer.subject if issuer else subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .sign(issuer_key or key, hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (folder / f"{name}.key").write_bytes(pem)
-        (folder / f"{name}.key").chmod(0o600)
-        return certificate, key
-
-    authority, key = make("authority")
+    authority = Authority(folder)
     for name in ("localhost", "c1", "c2"):
-        make(name, authority, key)
+        authority.issue(name)
 
 
 def test_mutual_tls_lets_a_camera_in_by_its_certificate_only(tmp_path, bundle, frame):

@@ -66,7 +66,12 @@ def test_the_examples_of_the_documentation_are_read(monkeypatch):
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "timeout_s": 0}, "timeout_s: expected a number"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "max_bytes": 10}, "max_bytes: expected an integer"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "retry_s": 9, "retry_max_s": 3}, "at least retry_s"),
-        ({"type": "mjpeg", "camera": "a1", "url": "http://c", "cert_file": "x"}, "expected both or neither"),
+        ({"type": "mjpeg", "camera": "a1", "url": "https://c", "cert_file": "x"}, "expected both or neither"),
+        (
+            {"type": "mjpeg", "camera": "a1", "url": "http://c", "ca_file": "x"},
+            "ca_file: expected an address of https://",
+        ),
+        ({"type": "mqtt", "url": "mqtt://b", "key_file": "x"}, "key_file: expected an address of mqtts:// beside it"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "evry_s": 3}, "unknown evry_s; known here: .*every_s"),
         ({"type": "mqtt", "url": "mqtt://b", "topic": "shop/frame"}, "topic: expected a topic of which one level"),
         ({"type": "mqtt", "url": "mqtt://b", "topic": "#/{camera}"}, "topic: expected a topic of which one level"),

@@ -7,6 +7,8 @@ import re
 import socket
 import ssl
 
+from shelfgap_edge.tls import refuses_client
+
 _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "refused"),
     (TimeoutError, "timeout"),
@@ -17,6 +19,12 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "not-found"),
     (PermissionError, "not-permitted"),
 )
+_BY_VERIFY_CODE = {  # OpenSSL's X509_V_ERR_...
+    9: "certificate-not-yet-valid",
+    10: "certificate-expired",
+    62: "certificate-name",
+    64: "certificate-name",  # an address in place of a name
+}
 _BY_NAME = {  # of errors of PyAV, which is not imported for this
     "http-unauthorized": "not-authorised",
     "http-forbidden": "not-authorised",
@@ -41,6 +49,10 @@ def reason_of(error: BaseException) -> str:
     """
     if isinstance(error, SourceFailureError):
         return error.reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _BY_VERIFY_CODE.get(error.verify_code, "certificate")
+    if refuses_client(error):
+        return "client-certificate"
     for kind, reason in _BY_TYPE:
         if isinstance(error, kind):
             return reason

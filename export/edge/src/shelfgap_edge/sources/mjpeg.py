@@ -24,7 +24,7 @@ from shelfgap_edge.sources.failure import SourceFailureError
 from shelfgap_edge.sources.multipart import MultipartParser
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source
-from shelfgap_edge.sources.tls import TlsParams
+from shelfgap_edge.tls import TlsParams
 from shelfgap_edge.toml_table import Table
 
 _CHUNK_BYTES = 64 * 1024
@@ -56,10 +56,11 @@ class MjpegParams:
     @classmethod
     def from_table(cls, table: Table) -> MjpegParams:
         """Read a table with `type = "mjpeg"`."""
+        camera, address = table.text("camera"), Address.from_table(table, ("http", "https"))
         return cls(
-            camera_id=table.text("camera"),
-            address=Address.from_table(table, ("http", "https")),
-            tls=TlsParams.from_table(table),
+            camera_id=camera,
+            address=address,
+            tls=TlsParams.from_table(table, is_used=address.scheme == "https", used_with="an address of https://"),
             every_s=table.number("every_s", 10.0, low=0.0, high=86400),
             timeout_s=table.number("timeout_s", 30.0, low=0.2, high=3600),
             max_bytes=table.integer("max_bytes", 4 * 2**20, low=1024, high=MAX_BODY_BYTES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from shelfgap_edge.sources.address import Address
 from shelfgap_edge.sources.failure import SourceFailureError
 from shelfgap_edge.sources.session import Session
 from shelfgap_edge.sources.source import Backoff, Source
-from shelfgap_edge.sources.tls import TlsParams
+from shelfgap_edge.tls import TlsParams, refuses_client
 from shelfgap_edge.toml_table import ConfigError, Table
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ class MqttParams:
         levels = topic.split("/")
         if levels.count(_CAMERA) != 1 or any(re.search(r"[+#\0]", level) for level in levels) or len(topic) > 500:
             raise table.wrong("topic", 'a topic of which one level is "{camera}", without + and #', topic)
+        address = Address.from_table(table, ("mqtt", "mqtts"))
         return cls(
-            address=Address.from_table(table, ("mqtt", "mqtts")),
-            tls=TlsParams.from_table(table),
+            address=address,
+            tls=TlsParams.from_table(table, is_used=address.scheme == "mqtts", used_with="an address of mqtts://"),
             topic=topic,
             protocol=table.choice("protocol", ("5", "3.1.1"), "5"),
             client_id=table.text("client_id", None),
@@ -110,9 +112,11 @@ class MqttParams:
 def _read(params: MqttParams, context: ssl.SSLContext | None, cameras: frozenset[str], session: Session) -> None:
     client = _client(params, context)
     refused: list[int] = []
+    not_accepted: list[BaseException] = []
     client.on_connect = partial(_on_connect, params, session, refused)
     client.on_message = partial(_on_message, params, cameras, session)
     client.on_subscribe = partial(_on_subscribe, session)
+    client.on_log = partial(_on_log, not_accepted)
     port = params.address.port or (1883 if context is None else 8883)
     try:
         client.connect(params.address.host, port, params.keepalive_s, **_connect_options(params))
@@ -122,7 +126,7 @@ def _read(params: MqttParams, context: ssl.SSLContext | None, cameras: frozenset
             if refused:
                 raise SourceFailureError(_REFUSED.get(refused[0], f"refused-{refused[0]}"))
             if failed:
-                raise SourceFailureError("cut")
+                raise not_accepted[0] if not_accepted else SourceFailureError("cut")
             if not client.is_connected() and time.monotonic() > deadline:
                 raise SourceFailureError("timeout")
         client.disconnect()
@@ -180,6 +184,14 @@ def _on_subscribe(
         session.cut("not-authorised")
     else:
         session.connected()
+
+
+def _on_log(not_accepted: list[BaseException], client: Client, userdata: object, level: int, text: str) -> None:
+    # With TLS 1.3 a broker says only after the handshake that it misses a client certificate: then the client reads
+    # that, logs it while it handles the error, and hands on no more than that the connection is lost.
+    error = sys.exception()
+    if error is not None and refuses_client(error):
+        not_accepted.append(error)
 
 
 def _on_message(

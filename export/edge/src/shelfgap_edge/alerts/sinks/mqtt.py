@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from shelfgap_edge.alerts.cloudevent import subject_of, to_json
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.alerts.sinks.secret import Secret, read_secret
 from shelfgap_edge.alerts.sinks.sink import LaterError, RefusedError
-from shelfgap_edge.alerts.sinks.webhook import tls_context
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_edge.tls import TlsParams, describe
 from shelfgap_edge.toml_table import Table
 
 _KEEPALIVE_S = 30
@@ -74,6 +75,7 @@ class Mqtt:
         self._changed = threading.Condition()
         self._started = self._connected = self._closed = False
         self._why = "not connected yet"
+        self._is_explained = False  # whether `_why` is about the present attempt to connect
         self._message_ids: dict[str, int] = {}
         self._answers: dict[int, int] = {}
         self._client = Client(
@@ -88,6 +90,8 @@ class Mqtt:
             self._client.username_pw_set(user, password.reveal() if password else None)
         if tls is not None:
             self._client.tls_set_context(tls)
+        self._client.on_pre_connect = self._on_attempt
+        self._client.on_connect_fail = self._client.on_log = self._on_error
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -96,9 +100,12 @@ class Mqtt:
     def from_table(cls, name: str, table: Table) -> Mqtt:
         """Read the keys of MQTT in `[[sinks]]`."""
         encrypted = table.flag("tls", False)
-        ca_file = table.text("ca_file", None)
-        if ca_file is not None and not encrypted:
-            raise table.wrong("ca_file", "tls = true beside it", ca_file)
+        params = TlsParams.from_table(table, is_used=encrypted, used_with="tls = true")
+        host = table.text("host")
+        try:
+            host.encode("idna")
+        except UnicodeError:  # it would end the client's thread
+            raise table.wrong("host", "the name or address of a host", host) from None
         topic = table.text("topic", "shelfgap/alerts")
         if set(topic) & set("+#\0") or topic.startswith(("/", "$")) or topic.endswith("/"):
             raise table.wrong("topic", "a topic without + # $ and without / at either end", topic)
@@ -107,7 +114,7 @@ class Mqtt:
             raise table.wrong("user", "the name that the password belongs to", user)
         return cls(
             name,
-            table.text("host"),
+            host,
             table.integer("port", 8883 if encrypted else 1883, low=1, high=65535),
             topic,
             table.text("client_id", f"shelfgap-alerts-{socket.gethostname()}"),
@@ -115,7 +122,7 @@ class Mqtt:
             timeout_s=table.number("timeout_s", 10.0, low=0.1, high=300),
             user=user,
             password=password,
-            tls=tls_context(ca_file, table.where) if encrypted else None,
+            tls=params.context(table.where) if encrypted else None,
             backoff=Backoff.from_table(table),
         )
 
@@ -179,16 +186,36 @@ class Mqtt:
         properties.ContentType = "application/cloudevents+json"
         return properties
 
+    def _on_attempt(self, *_: Any) -> None:
+        self._is_explained = False
+
+    def _on_error(self, *_: Any) -> None:
+        """Note the error that the client, in its own thread, is handling: it calls back then but does not pass it on.
+
+        Certificates show in `on_connect_fail`. With TLS 1.3 a broker says only after the handshake that it misses one
+        of this client; that is logged.
+        """
+        error = sys.exception()
+        if isinstance(error, OSError) and not self._connected:
+            self._explain(describe(error))
+
+    def _explain(self, why: str) -> None:
+        with self._changed:
+            self._why, self._is_explained = why, True
+
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
             self._connected = not reason.is_failure
-            self._why = f"the broker refuses the connection ({reason})"
+            if reason.is_failure:
+                self._explain(f"the broker refuses the connection ({reason})")
             self._changed.notify_all()
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
             if self._connected:
-                self._why = "the connection broke"
+                self._explain("the connection broke")
+            elif not self._is_explained:
+                self._explain("the broker closed the connection before it answered")
             self._connected = False
 
     def _on_publish(self, client: Any, data: Any, message_id: int, reason: Any, properties: Any) -> None:

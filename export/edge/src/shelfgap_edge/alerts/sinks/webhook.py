@@ -18,6 +18,7 @@ from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.alerts.sinks.secret import require_secret
 from shelfgap_edge.alerts.sinks.signing import signature_headers, signing_keys
 from shelfgap_edge.alerts.sinks.sink import LaterError, RefusedError
+from shelfgap_edge.tls import TlsParams, describe
 from shelfgap_edge.toml_table import ConfigError, Table
 
 _LONGEST_WAIT_S = 86_400.0  # what is obeyed of a Retry-After
@@ -62,8 +63,9 @@ class Webhook:
         url = _checked_url(table)
         keys = signing_keys(require_secret(table, "secret"), table.where)
         timeout_s = table.number("timeout_s", 10.0, low=0.1, high=300)
-        ca_file = table.text("ca_file", None)
-        tls = tls_context(ca_file, table.where) if url.scheme == "https" else None
+        is_https = url.scheme == "https"
+        params = TlsParams.from_table(table, is_used=is_https, used_with="a url of https://")
+        tls = params.context(table.where) if is_https else None
         return cls(name, url, keys, timeout_s=timeout_s, tls=tls, backoff=Backoff.from_table(table))
 
     def send(self, event: AlertEvent) -> None:
@@ -89,12 +91,10 @@ class Webhook:
                 if self._broken_off:  # perhaps amid the headers, which http.client takes for their end
                     raise TimeoutError
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
-        except ssl.SSLCertVerificationError as error:
-            raise LaterError(f"{host}: its certificate does not hold: {error.verify_message}") from None
         except TimeoutError:
             raise LaterError(f"{host}: no answer within {self._timeout_s:g} s") from None
         except (OSError, http.client.HTTPException) as error:
-            raise LaterError(f"{host}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+            raise LaterError(f"{host}: {describe(error)}") from None
         finally:
             watch.cancel()
             self._connection = None
@@ -146,21 +146,3 @@ def _checked_url(table: Table) -> SplitResult:
     if url.username is not None or url.password is not None:
         raise ConfigError(f"{table.where}: url: holds a user or password; the signature stands for them, take them out")
     return url
-
-
-def tls_context(ca_file: str | None, where: str) -> ssl.SSLContext:
-    """Return a context that verifies certificates and names.
-
-    Args:
-        ca_file: authorities to trust instead of the system's; None for those.
-        where: for messages.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        raise ConfigError(f"{where}: ca_file: {ca_file} holds no certificate in PEM") from None
-    except OSError as error:
-        raise ConfigError(f"{where}: ca_file: {ca_file}: {error.strerror}") from None
