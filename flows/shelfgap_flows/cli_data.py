@@ -32,8 +32,13 @@ class Consent(StrEnum):
     epilog="Example: shelfgap data import photos --to data --license CC-BY-4.0 --consent notice --class-map Empty=gap",
 )
 def import_(
-    source: Annotated[Path, typer.Argument(help="Folder of labelled photographs; sets below it are joined.")],
     to: Annotated[Path, typer.Option(help="Dataset directory to make; an earlier import is replaced.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of labelled photographs; sets below it are joined. Else `dataset.source` of params.yaml."
+        ),
+    ] = None,
     format: Annotated[SourceFormat, typer.Option(help="Format of the annotations.")] = SourceFormat.AUTO,
     class_map: ClassMap = "",
     license: Annotated[str | None, typer.Option(help="Licence of the photographs, if their files do not say.")] = None,
@@ -58,7 +63,7 @@ def import_(
     params = workspace_params(workspace).dataset
     with progress_bar("importing") as progress:
         report = import_source(
-            source,
+            workspace / params.source if source is None else source,
             to,
             class_aliases=params.class_aliases,
             format=format.value,

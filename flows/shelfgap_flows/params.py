@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-import yaml
 from pydantic import BaseModel, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
 from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams
@@ -81,14 +81,14 @@ def load_params(path: Path) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        ParamsError: no such file, not YAML, or a key missing, unknown or out of range; names the first ones.
+        ParamsError: no such file, not YAML, or a key missing, unknown, twice or out of range; names the first ones.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))  # as DVC reads it: no key twice
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; start in a workspace, or name one with --workspace") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ParamsError(f"{path}: cannot be read ({_in_one_line(error)})") from None
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
@@ -97,15 +97,28 @@ def load_params(path: Path) -> Params:
         raise ParamsError(f"{path}: {'; '.join(problems)}{more}") from None
 
 
+def _in_one_line(error: Exception) -> str:
+    """Say what is wrong and where; ruamel.yaml also quotes the text, and explains itself."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem is None or mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}: {problem}"
+
+
 def workspace_params(root: Path) -> Params:
     """Load the params.yaml of a folder, else the defaults that come with the package.
 
     Raises:
-        ParamsError: see `load_params`.
+        ParamsError: there is no such folder; and see `load_params`.
     """
+    if not root.is_dir():
+        raise ParamsError(f"{root}: no such folder; --workspace takes one with a {PARAMS_FILE}")
     path = root / PARAMS_FILE
-    if path.exists():
-        return load_params(path)
+    return load_params(path) if path.exists() else default_params()
+
+
+def default_params() -> Params:
+    """Return the defaults that come with the package."""
     with resources.as_file(resources.files("shelfgap_flows") / "template" / PARAMS_FILE) as template:
         return load_params(template)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 import socket
 from pathlib import Path
+from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.registry import ModelRegistry, RegistryError
 from shelfgap_training.tracking import Tracker
 
@@ -15,8 +17,16 @@ from shelfgap_flows.params import workspace_params
 from shelfgap_flows.workspace import Workspace
 
 
+class SettingsError(ShelfgapError):
+    """A variable of the environment has a value that it cannot have."""
+
+
 class Settings(BaseSettings):
-    """Environment variables that begin with SHELFGAP_."""
+    """Environment variables that begin with SHELFGAP_.
+
+    Raises:
+        SettingsError: one has a value that it cannot have.
+    """
 
     model_config = SettingsConfigDict(env_prefix="SHELFGAP_", frozen=True, env_ignore_empty=True)
 
@@ -31,6 +41,14 @@ class Settings(BaseSettings):
     approval_seconds: int = 24 * 3600  # how long a promotion waits for somebody to approve it
     notify_url: SecretStr | None = None  # where verdicts and promotions are told, for Apprise; None: nowhere
     flow_pid: int | None = None  # set by a flow for its stages
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = f"SHELFGAP_{first['loc'][0]}".upper()
+            raise SettingsError(f"{name}: {first['msg']}, got {first['input']!r}; correct or unset it") from None
 
     def passphrase(self) -> str | None:
         """Return the passphrase of the signing key."""

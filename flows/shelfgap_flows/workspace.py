@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from shelfgap_datasets.coco import write_text_atomic
 from shelfgap_edge.errors import ShelfgapError
 
-from shelfgap_flows.params import Params, load_params, workspace_params
+from shelfgap_flows.params import Params, default_params, load_params, workspace_params
 
 SYNTHETIC = "data/synthetic"  # the source that a stage makes, where params.yaml names it
 _STDERR = 2  # the descriptor: a notebook's sys.stderr has none
@@ -112,21 +113,22 @@ def open_workspace(
     if dataset is not None and not dataset.is_dir():
         raise WorkspaceError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
     template = resources.files("shelfgap_flows") / "template"
-    if params is not None or preset is not None:  # refuse before anything is touched
-        chosen = load_params(params) if params is not None else workspace_params(root)
-        chosen.with_preset(preset or chosen.preset)
+    if params is not None:  # refuse before anything is touched
+        chosen = load_params(params)
+    else:
+        chosen = workspace_params(root) if root.exists() else default_params()
+    chosen.with_preset(preset or chosen.preset)
     root.mkdir(parents=True, exist_ok=True)
     for name in ("params.yaml", "dvc.yaml"):
         if not (root / name).exists():
-            (root / name).write_text((template / name).read_text(encoding="utf-8"), encoding="utf-8")
+            write_text_atomic(root / name, (template / name).read_text(encoding="utf-8"))
     workspace = Workspace(root)
     if params is not None and params.resolve() != workspace.params_file:
-        shutil.copyfile(params, workspace.params_file)
+        write_text_atomic(workspace.params_file, params.read_text(encoding="utf-8"))
     if dataset is not None:
         _set_value(workspace.params_file, ("dataset", "source"), source_name(workspace, dataset))
     if preset is not None:
         _set_value(workspace.params_file, ("preset",), preset)
-    workspace.params()
     if not (root / ".dvc").is_dir():
         run_dvc(workspace, "init", "--no-scm", "--quiet")
     return workspace
@@ -208,5 +210,6 @@ def _set_value(path: Path, key: Sequence[str], value: str) -> None:
         section = section[name]
     if section[key[-1]] != value:
         section[key[-1]] = value
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+        stream = io.StringIO()
+        yaml.dump(document, stream)
+        write_text_atomic(path, stream.getvalue())

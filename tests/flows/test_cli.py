@@ -145,6 +145,14 @@ def test_a_stage_without_its_inputs_names_the_one_before(shelfgap, tmp_path, sta
     assert "Traceback" not in err
 
 
+def test_a_wrong_variable_of_the_environment_is_one_line(shelfgap, monkeypatch):
+    monkeypatch.setenv("SHELFGAP_DEVICES", "two")
+    code, out, err = shelfgap("train")
+    assert (code, out) == (1, "")
+    assert err.startswith("shelfgap: error: SHELFGAP_DEVICES: Input should be a valid integer")
+    assert err.endswith("got 'two'; correct or unset it\n")
+
+
 RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")
 
 
@@ -171,6 +179,16 @@ def test_import_split_check_as_a_user_does_it(shelfgap, coco_folder):
     assert min(sides["train"], sides["val"], sides["test"]) > 0
     code, out, _ = shelfgap("data", "check", "data")
     assert (code, out.splitlines()[-1]) == (0, "sound")
+
+
+def test_without_a_source_the_one_of_params_yaml_is_imported_whatever_its_name(shelfgap, coco_folder):
+    from shelfgap_flows.workspace import open_workspace
+
+    folder = coco_folder.rename(coco_folder.parent / "l'été $(touch no) ünd")
+    open_workspace(folder.parent / "ws", dataset=folder)
+    arguments = ("data", "import", "--to", "data", "--allow-unstated", "--workspace", "ws", "--json")
+    code, out, err = shelfgap(*arguments)
+    assert (code, json.loads(out.splitlines()[-1])["images"]) == (0, 12), err
 
 
 def test_check_fails_on_a_cut_picture_and_quarantine_keeps_the_rest(shelfgap, coco_folder):

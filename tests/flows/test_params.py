@@ -66,6 +66,26 @@ def test_what_is_not_a_mapping_is_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    text = (REPOSITORY / "params.yaml").read_text()
+    path.write_text(text.replace("preset: fast ", "preset: accurate\npreset: fast ", 1))
+    message = r'params\.yaml: cannot be read \(line \d+: found duplicate key "preset" with value "fast" .*\)$'
+    with pytest.raises(ParamsError, match=message):
+        load_params(path)
+
+
+def test_line_ends_and_a_byte_order_mark_of_other_editors_change_nothing(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + (REPOSITORY / "params.yaml").read_bytes().replace(b"\n", b"\r\n"))
+    assert load_params(path) == load_params(REPOSITORY / "params.yaml")
+
+
+def test_a_folder_that_is_not_there_has_no_parameters(tmp_path):
+    with pytest.raises(ParamsError, match=r"typo: no such folder; --workspace takes one with a params\.yaml"):
+        workspace_params(tmp_path / "typo")
+
+
 def test_a_missing_file_says_where_to_start(tmp_path):
     with pytest.raises(ParamsError, match="no such file; start in a workspace, or name one with --workspace"):
         load_params(tmp_path / "params.yaml")

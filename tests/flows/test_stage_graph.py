@@ -54,6 +54,11 @@ def test_each_stage_runs_commands_that_exist(stage):
 
 
 @pytest.mark.parametrize("stage", GRAPH)
+def test_no_shell_reads_the_name_of_a_folder(stage):
+    assert not [command for command in commands(stage) if "${" in command]  # it may hold quotes
+
+
+@pytest.mark.parametrize("stage", GRAPH)
 def test_each_parameter_of_a_stage_exists(stage):
     for key in parameters(stage):
         value = RAW_PARAMS

@@ -55,6 +55,28 @@ def test_wrong_parameters_leave_the_workspace_untouched(tmp_path):
     assert not (tmp_path / "ws").exists()
 
 
+@pytest.mark.parametrize("content", ["", "preset: [fast", "preset: fast\npreset: fast\n"])
+def test_a_damaged_params_yaml_is_refused_and_kept(tmp_path, content):
+    workspace = open_workspace(tmp_path / "ws")
+    workspace.params_file.write_text(content)
+    with pytest.raises(ParamsError, match=r"ws/params\.yaml: "):
+        open_workspace(tmp_path / "ws", dataset=tmp_path)
+    assert workspace.params_file.read_text() == content
+
+
+def test_whoever_reads_params_yaml_sees_a_whole_one(tmp_path):
+    workspace = open_workspace(tmp_path / "ws")
+    before = workspace.params_file.read_text()
+    given = tmp_path / "mine.yaml"
+    given.write_text(before.replace("salt: shelfgap-1", "salt: mine"))
+    for change in ({"preset": "accurate"}, {"params": given}):
+        with workspace.params_file.open() as reader:
+            text = workspace.params_file.read_text()
+            open_workspace(tmp_path / "ws", **change)
+            assert reader.read() == text  # replaced, not written over
+        assert workspace.params_file.read_text() != text
+
+
 def test_a_file_is_no_workspace_and_a_missing_dataset_no_dataset(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="file: is a file, expected a directory for the workspace"):
