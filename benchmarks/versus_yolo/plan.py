@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from shelfgap_datasets.coco import ANNOTATIONS_FILE, load_dataset, save_dataset
+from shelfgap_datasets.coco import annotations_hash, load_dataset, save_dataset
 from shelfgap_datasets.intake.importer import import_source
 from shelfgap_datasets.schema import Dataset
 from shelfgap_datasets.split import split_dataset
@@ -90,13 +90,15 @@ class Plan:
         """Import and split the photographs, unless that is done, and return the folds."""
         root = self.work / "data"
         sections = self.params.dataset
-        if not (root / ANNOTATIONS_FILE).is_file():
+
+        def divided() -> dict[str, Any]:
             print(f"importing {self.source}", flush=True)
             import_source(self.source, root, class_aliases=sections.class_aliases, allow_unstated=True)
+            save_dataset(root, split_dataset(root, load_dataset(root), sections.split, sections.duplicates))
+            return {"annotations": annotations_hash(root)}
+
+        cached(self.work / "data.json", {**sections.model_dump(), "source": str(self.source.resolve())}, divided)
         dataset = load_dataset(root)
-        if any(image.split is None for image in dataset.images):
-            save_dataset(root, split_dataset(root, dataset, sections.split, sections.duplicates))
-            dataset = load_dataset(root)
         datasets = fold_datasets(dataset, self.folds, sections.split)
         return tuple(Fold(number, self.folds, root, fold) for number, fold in enumerate(datasets))
 

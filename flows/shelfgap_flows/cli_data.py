@@ -11,7 +11,7 @@ import typer
 
 from shelfgap_flows.cli_gate import EXIT_CODES
 from shelfgap_flows.cli_labelling import ClassMap, SourceFormat, add_labelling_commands
-from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json, progress_bar
+from shelfgap_flows.cli_output import AsJson, WorkspaceOption, print_json, progress_bar, require_name
 from shelfgap_flows.cli_synth import add_synth_commands
 
 data_app = typer.Typer(help="Import, check, generate and split datasets.", no_args_is_help=True)
@@ -114,14 +114,14 @@ def ingest(
     Import, join, redact, split, check, compare, version, push and card, as a Prefect flow; a killed one goes on.
     """
     import os
-    import re
 
     from shelfgap_datasets.intake.class_names import parse_class_map
 
     from shelfgap_flows.workspace import open_workspace
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise typer.BadParameter(f"--name must be letters, digits, dots, dashes and underscores, got {name!r}")
+    require_name("--name", name)
+    if corrections and (license or consent or store or classes):
+        raise typer.BadParameter("--license, --consent, --store and --classes do not go with --corrections")
     opened = open_workspace(workspace)
     os.environ.setdefault("PREFECT_HOME", str(opened.prefect_home))
     from shelfgap_flows.ingest import IngestOptions, run_ingest

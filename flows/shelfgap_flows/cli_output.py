@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ WorkspaceOption = Annotated[Path, typer.Option(help="Workspace directory, with i
 def print_json(value: object) -> None:
     """Print a value as one line of JSON."""
     print(json.dumps(value, allow_nan=False), flush=True)
+
+
+def require_name(option: str, name: str) -> None:
+    """Refuse a name that makes no file name.
+
+    Raises:
+        BadParameter: it makes none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise typer.BadParameter(f"{option} must be letters, digits, dots, dashes and underscores, got {name!r}")
 
 
 def fail(message: str) -> NoReturn:

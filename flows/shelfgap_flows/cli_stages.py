@@ -52,11 +52,12 @@ def train(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
     report = train_stage(_workspace(workspace), Settings())
     if not report:  # one of several processes; the main one speaks
         return
+    val_ap50 = "unknown" if report["val_ap50"] is None else f"{report['val_ap50']:.3f}"
     _show(
         report,
         as_json,
         f"trained {report['epochs']} epochs on {report['train_images']} images in {report['seconds']:.0f} s "
-        f"({report['device']}), validation AP50 {report['val_ap50']:.3f}, MLflow run {report['mlflow_run_id']}",
+        f"({report['device']}), validation AP50 {val_ap50}, MLflow run {report['mlflow_run_id']}",
     )
 
 
@@ -101,8 +102,8 @@ def quantize(
 def evaluate(
     bundle: Annotated[Path | None, typer.Option(help="Score this bundle instead of the workspace.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset directory to score the bundle on.")] = None,
-    split: Annotated[ScoredSplit, typer.Option(help="Which of its images.")] = ScoredSplit.TEST,
-    precision: Annotated[Precision, typer.Option(help="Which model of the bundle.")] = Precision.INT8,
+    split: Annotated[ScoredSplit | None, typer.Option(help="Which of its images; test unless told.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Which model of the bundle; int8 unless told.")] = None,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Instead, judge its alerts: the dataset holds shelf-days.")
     ] = False,
@@ -125,22 +126,24 @@ def evaluate(
         raise typer.BadParameter("--sweep goes with --timeline")
     if timeline and bundle is None:
         raise typer.BadParameter("--timeline needs --bundle and --dataset")
+    if (split and (bundle is None or timeline)) or (precision and bundle is None):
+        raise typer.BadParameter("--split and --precision go with --bundle, and --split not with --timeline")
     if bundle is None or dataset is None:
         report = evaluate_stage(_workspace(workspace))
         summary = [_scores(report["test"][name]) for name in ("fp32", "int8")]
         _show(report, as_json, *summary)
         return
-    params = workspace_params(workspace)
+    params, mode = workspace_params(workspace), (precision or Precision.INT8).value
     if timeline:
         from shelfgap_training.temporal.report import timeline_lines
 
         from shelfgap_flows.timeline import evaluate_timeline
 
         with progress_bars() as progress:
-            report = evaluate_timeline(_workspace(workspace), params, bundle, dataset, precision.value, sweep, progress)
+            report = evaluate_timeline(_workspace(workspace), params, bundle, dataset, mode, sweep, progress)
         _show(report, as_json, *timeline_lines(report))
         return
-    evaluation = evaluate_bundle(bundle, dataset, split.value, precision.value, params.evaluation)
+    evaluation = evaluate_bundle(bundle, dataset, (split or ScoredSplit.TEST).value, mode, params.evaluation)
     _show(evaluation, as_json, _scores(evaluation))
 
 

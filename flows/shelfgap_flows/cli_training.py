@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shelfgap_flows.cli_gate import EXIT_CODES
-from shelfgap_flows.cli_output import AsJson, print_json
+from shelfgap_flows.cli_output import AsJson, print_json, require_name
 
 if TYPE_CHECKING:
     from shelfgap_flows.retrain import Retraining
@@ -41,6 +41,8 @@ def sweep(
     What is searched stands in params.yaml under `sweep`. The best are written to sweep/best_params.yaml, for `shelfgap
     release --params`. A sweep that was stopped goes on.
     """
+    if study is not None:
+        require_name("--study", study)
     from shelfgap_flows.workspace import open_workspace
 
     opened = open_workspace(workspace)

@@ -21,7 +21,14 @@ from shelfgap_datasets.card.facts import collect_facts
 from shelfgap_datasets.card.page import to_html
 from shelfgap_datasets.card.page import to_markdown as card_markdown
 from shelfgap_datasets.checks import check_dataset
-from shelfgap_datasets.coco import VERSION_FILE, load_dataset, load_rejections, save_dataset, write_text_atomic
+from shelfgap_datasets.coco import (
+    VERSION_FILE,
+    annotations_hash,
+    load_dataset,
+    load_rejections,
+    save_dataset,
+    write_text_atomic,
+)
 from shelfgap_datasets.diff import diff_datasets
 from shelfgap_datasets.diff import to_markdown as diff_markdown
 from shelfgap_datasets.directory import written_whole
@@ -219,6 +226,10 @@ def version(workspace: Workspace, place: Path, joined: Path) -> str:
         write_text_atomic(note, next_version(workspace))
     name = note.read_text()
     root = versions_folder(workspace) / name
+    if root.is_dir() and annotations_hash(root) != annotations_hash(joined):  # another ingestion was faster
+        name = next_version(workspace)
+        write_text_atomic(note, name)
+        root = versions_folder(workspace) / name
     if not root.is_dir():
         (joined / IMPORT_FILE).unlink(missing_ok=True)
         with written_whole(root) as partial:
@@ -311,7 +322,8 @@ def run_ingest(workspace: Workspace, options: IngestOptions) -> Ingested:
 def _key(workspace: Workspace, options: IngestOptions) -> str:
     """Return what stands for this ingestion: source files by size and time, options, parameters, base version."""
     source = Path(options.source).resolve()
-    files = sorted((str(p.relative_to(source)), p.stat().st_size, p.stat().st_mtime_ns) for p in source.rglob("*"))
+    found = [path for path in source.rglob("*") if path.exists()]  # a link may lead nowhere
+    files = sorted((str(p.relative_to(source)), p.stat().st_size, p.stat().st_mtime_ns) for p in found)
     params = workspace.params().dataset.model_dump(mode="json")
     identity = json.dumps([str(source), files, asdict(options), params, current_version(workspace)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.params import BenchParams, BundleParams, GateParams, ParityParams, QuantizeParams

@@ -14,6 +14,7 @@ from socket import socket
 
 import httpx
 import psutil
+from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -28,8 +29,12 @@ def start_server(prefect_home: Path) -> None:
     Args:
         prefect_home: existing or new folder; the process id is noted in it, so that the server of a flow that was
             killed can be ended by the next one.
+
+    Raises:
+        WorkspaceError: PREFECT_API_URL names a server that does not answer, or is of another version.
     """
-    if PREFECT_API_URL.value():
+    if address := PREFECT_API_URL.value():
+        _require_server(address)
         return
     prefect_home.mkdir(parents=True, exist_ok=True)
     note = prefect_home / "server.pid"
@@ -75,6 +80,21 @@ def lasting_server(prefect_home: Path) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
+
+
+def _require_server(address: str) -> None:
+    """Say so before the work if the server of PREFECT_API_URL cannot be used.
+
+    Raises:
+        WorkspaceError: it cannot.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch()
+    except (RuntimeError, httpx.HTTPError) as error:
+        raise WorkspaceError(
+            f"{address}: no Prefect server that can be used ({error}); start it, or unset PREFECT_API_URL"
+        ) from None
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:

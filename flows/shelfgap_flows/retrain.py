@@ -76,13 +76,15 @@ def point_at_data(workspace: Workspace, dataset: Path | None) -> Params:
     """Make params.yaml name the data: a given folder, else the newest version, else what it names already.
 
     Raises:
-        RetrainError: the newest version is tracked, and not here.
+        RetrainError: the newest version is tracked, and not here; or there is no such folder.
     """
     params = workspace.params()
     if dataset is None and (version := current_version(workspace)) is not None:
         dataset = versions_folder(workspace) / version
         if not dataset.is_dir():
             raise RetrainError(f"{dataset}: not here; get it there with: dvc pull data/versions/{version}.dvc")
+    elif dataset is not None and not dataset.is_dir():
+        raise RetrainError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
     if dataset is not None:
         source = params.dataset.model_copy(update={"source": source_name(workspace, dataset)})
         params = params.model_copy(update={"dataset": source})

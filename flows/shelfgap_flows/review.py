@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.coco import load_dataset, write_text_atomic
+from shelfgap_datasets.coco import annotations_hash, load_dataset, write_text_atomic
 from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.labelling.review import Remark, ReviewFormat, write_review
+from shelfgap_datasets.labelling.review import Remark, ReviewFormat, require_empty, write_review
 from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import Box, Dataset, ImageRecord
 from shelfgap_edge.postprocess import Detections
@@ -25,6 +25,7 @@ from shelfgap_training.metrics import Truth
 from shelfgap_training.params import TrainParams
 from shelfgap_training.train import train
 
+from shelfgap_flows.hashes import code_hash
 from shelfgap_flows.params import Params, params_hash
 
 logger = logging.getLogger(__name__)
@@ -53,11 +54,12 @@ def review_labels(
     Raises:
         DatasetError: too few groups for the folds, nothing doubtful, or `to` is taken.
     """
+    require_empty(to)  # refused before hours of training
     dataset = load_dataset(root)
     recipe = params.train if epochs is None else params.train.model_copy(update={"epochs": epochs})
     recipe = recipe.model_copy(update={"validate_every_epochs": min(recipe.validate_every_epochs, recipe.epochs)})
-    annotations = (root / "annotations.json").read_bytes()
-    key = hashlib.sha256(annotations + params_hash(params.model, recipe).encode()).hexdigest()[:16]
+    identity = annotations_hash(root) + params_hash(params.model, recipe) + code_hash("datasets", "training")
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     found: dict[str, Detections] = {}
     for fold in range(folds):
         logger.info("fold %d of %d", fold + 1, folds)

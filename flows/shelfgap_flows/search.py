@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.params import Preset
+from sqlalchemy.exc import DatabaseError
 
 from shelfgap_flows.search_space import SweepParams, value_at
 
@@ -58,7 +59,7 @@ class Search:
         key: stands for everything that trials must have in common.
 
     Raises:
-        SweepError: a study of that name was begun with another key.
+        SweepError: a study of that name was begun with another key, or the file is no store of studies.
     """
 
     def __init__(self, database: Path, name: str, sweep: SweepParams, preset: Preset, key: str) -> None:
@@ -66,13 +67,17 @@ class Search:
         self.sweep = sweep
         self.preset = preset
         waiting = {"connect_args": {"timeout": 60}}  # of several processes that write
-        self._study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs=waiting),
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=sweep.random_trials),
-        )
+        try:
+            self._study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs=waiting),
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=sweep.random_trials),
+            )
+        except (DatabaseError, optuna.exceptions.StorageInternalError) as error:
+            why = getattr(error, "orig", None) or error
+            raise SweepError(f"{database}: no store of studies ({why}); move it away to begin anew") from None
         known = self._study.user_attrs.get(_KEY)
         if known not in (None, key):
             raise SweepError(f"study {name} was begun with other parameters, data or code; name another with --study")

@@ -46,7 +46,7 @@ def summary_rows(release: Release) -> list[tuple[str, str]]:
         (
             "MLflow page",
             f"{shlex.quote(sys.executable)} -m mlflow ui "
-            f"--backend-store-uri sqlite:///{release.workspace}/mlflow/mlflow.db --port 5000",
+            f"--backend-store-uri {shlex.quote(f'sqlite:///{release.workspace}/mlflow/mlflow.db')} --port 5000",
         ),
     ]
 

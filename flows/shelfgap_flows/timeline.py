@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shelfgap_datasets.coco import write_text_atomic
+from shelfgap_datasets.coco import ANNOTATIONS_FILE, write_text_atomic
 
+from shelfgap_flows.hashes import code_hash
 from shelfgap_flows.params import Params
 from shelfgap_flows.stage_files import write_json
 from shelfgap_flows.workspace import Workspace
@@ -59,8 +60,10 @@ def evaluate_timeline(
     manifest = detector.manifest
     days = read_days(dataset)
     thresholds = repr(sorted(manifest.score_thresholds.items()))
-    timeline = (dataset / TIMELINE_FILE).read_bytes()
-    key = hashlib.sha256(f"{manifest.version} {precision} {thresholds}".encode() + timeline).hexdigest()[:16]
+    # the timeline tells no pictures: days of other products have the same
+    files = [path.read_bytes() for name in (TIMELINE_FILE, ANNOTATIONS_FILE) if (path := dataset / name).is_file()]
+    identity = f"{manifest.version} {precision} {thresholds} {code_hash('edge')}".encode()
+    key = hashlib.sha256(b"".join([identity, *files])).hexdigest()[:16]
     readings = read_all(detector, dataset, days, workspace.scratch / f"timeline-{key}.jsonl", told("detecting"))
     settings = params.monitor.on_device() if manifest.monitor is None else MonitorParams.from_bundle(manifest.monitor)
     point = measure(days, readings, settings, params.timeline.min_gap_minutes, params.evaluation)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from shelfgap_datasets.coco import load_dataset
 from shelfgap_datasets.schema import DatasetError
+from shelfgap_flows.params import default_params
 from small_network import dark_patches
 from versus_yolo.accuracy import better_run
 from versus_yolo.command import main
@@ -16,7 +18,7 @@ from versus_yolo.isolated import isolated
 from versus_yolo.neighbours import OTHERS, CpuTimes, alone, cores_of_others
 from versus_yolo.outcome import notes
 from versus_yolo.peer import best_variant, write_layout
-from versus_yolo.plan import Fold
+from versus_yolo.plan import Fold, Plan
 from versus_yolo.report import render
 from versus_yolo.work import BenchmarkError, cached, locked
 
@@ -44,6 +46,24 @@ def test_two_commands_do_not_share_a_work_folder(tmp_path):
         pass
     with locked(tmp_path):
         pass
+
+
+def test_other_photographs_are_not_those_of_an_earlier_command(tmp_path, monkeypatch):
+    params = default_params()
+    plan = Plan(
+        source=tmp_path / "a", work=tmp_path / "work", folds=2, presets=("fast",), peer_epochs=1, peer_python=None,
+        params=params, params_root=tmp_path, turns=1, epochs_cap=None, steps=(),
+    )  # fmt: skip
+    for name, pictures in (("a", 30), ("b", 40)):
+        dark_patches(tmp_path / name, pictures, 0, 0)
+    first = plan.prepare()
+    other = replace(plan, source=tmp_path / "b")
+    assert [len(folds[0].dataset.images) for folds in (first, other.prepare())] == [30, 40]
+    monkeypatch.setattr("versus_yolo.plan.import_source", None)
+    assert len(other.prepare()[0].dataset.images) == 40  # not imported again
+    resplit = params.dataset.model_copy(update={"split": params.dataset.split.model_copy(update={"salt": "other"})})
+    with pytest.raises(TypeError):  # but for another split
+        replace(other, params=params.model_copy(update={"dataset": resplit})).prepare()
 
 
 def test_the_peer_gets_the_same_pictures_and_boxes(tmp_path):

@@ -25,7 +25,7 @@ from shelfgap_edge.contract import read_manifest
 from shelfgap_export.gate.entrant import load_entrant
 from shelfgap_export.gate.reports import gate_schema
 from shelfgap_flows.cli import main
-from shelfgap_flows.params import workspace_params
+from shelfgap_flows.params import default_params
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def gate(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, **changes):
-        values = workspace_params(tmp_path / "none").model_dump(mode="json")
+        values = default_params().model_dump(mode="json")
         values["gate"].update(OPEN_GATE | changes)
         values["evaluation"].update(resamples=50)
         values["evaluation"]["slices"]["min_boxes"] = 2
@@ -265,7 +265,7 @@ def test_a_bundle_is_not_judged_on_the_pictures_that_it_learned(gate, patches_bu
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_with_130_and_leaves_no_verdict(patches_bundle, trained, tmp_path):
-    values = workspace_params(tmp_path / "none").model_dump(mode="json")
+    values = default_params().model_dump(mode="json")
     values["gate"].update(OPEN_GATE | {"latency": {**OPEN_GATE["latency"], "min_seconds": 60}})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     folder = tmp_path / "gate"

@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 from labelled_pictures_for_flows import write_coco_folder
 from shelfgap_datasets.coco import load_dataset, load_rejections
+from shelfgap_datasets.intake.importer import import_source
+from shelfgap_flows.ingest import version
+from shelfgap_flows.versions import versions_folder
+from shelfgap_flows.workspace import open_workspace
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +155,29 @@ def test_an_ingestion_that_was_killed_goes_on(tmp_path):
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["version"] == current(tmp_path / "w") == "v0001"
     assert not any((tmp_path / "w" / ".ingest").iterdir())
+
+
+def test_a_link_that_leads_nowhere_costs_nothing_else(tmp_path):
+    write_coco_folder(tmp_path / "lyon", groups=6)
+    (tmp_path / "lyon" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    code, result, err = ingest(tmp_path / "w", tmp_path / "lyon", "lyon")
+    assert (code, result.get("images")) == (0, 6), err
+
+
+def test_a_number_that_another_ingestion_took_meanwhile_is_not_taken_for_ours(tmp_path):
+    """Ours was killed when it had noted its number; the push of the other one failed, so nothing else changed."""
+    workspace = open_workspace(tmp_path / "w")
+    for name, groups in (("ours", 4), ("theirs", 3)):
+        write_coco_folder(tmp_path / name, groups=groups)
+    place, joined = tmp_path / "place", tmp_path / "place" / "joined"
+    given = {"class_aliases": workspace.params().dataset.class_aliases, "license": "CC0-1.0", "consent": "no-persons"}
+    import_source(tmp_path / "ours", joined, **given)
+    import_source(tmp_path / "theirs", versions_folder(workspace) / "v0001", **given)
+    (place / "version").write_text("v0001")
+    for _ in range(2):  # and what is ours is found again
+        name = version.fn(workspace, place, joined)
+        assert name == "v0002"
+        assert len(load_dataset(versions_folder(workspace) / name).images) == 4
 
 
 def test_two_at_once_and_a_held_dvc_lock_are_waited_for(tmp_path):

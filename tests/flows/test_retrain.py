@@ -16,6 +16,7 @@ import pytest
 from patches_workspace import patches_params, processes_below, shelfgap, start, wait_for
 from shelfgap_flows.params import load_params
 from shelfgap_flows.params_file import save_params
+from shelfgap_flows.retrain import RetrainError, point_at_data
 from shelfgap_flows.workspace import open_workspace
 from small_network import dark_patches
 
@@ -205,6 +206,14 @@ def test_a_retraining_that_was_killed_goes_on(second, tmp_path):
     assert f"epoch 1/{EPOCHS}" not in err
     assert err.count(f"epoch {EPOCHS}/{EPOCHS}") == 1
     assert list(result["comparison"]["ap50"]) == ["champion", "from-scratch", "from-champion"]
+
+
+def test_a_folder_that_is_not_there_does_not_get_into_params_yaml(tmp_path):
+    workspace = open_workspace(tmp_path / "w")
+    before = workspace.params_file.read_text()
+    with pytest.raises(RetrainError, match="none: no such folder; --dataset takes a folder of photographs with labels"):
+        point_at_data(workspace, tmp_path / "none")
+    assert workspace.params_file.read_text() == before
 
 
 def test_it_is_served_as_a_deployment_with_a_schedule(second):

@@ -11,7 +11,7 @@ from shelfgap_datasets.coco import load_dataset, save_dataset
 from shelfgap_datasets.labelling.correct import correct_dataset
 from shelfgap_datasets.labelling.review import write_review
 from shelfgap_datasets.schema import Box, DatasetError
-from shelfgap_flows.params import load_params
+from shelfgap_flows.params import default_params, load_params
 from shelfgap_flows.review import review_labels
 from shelfgap_training.params import Preset
 from small_network import MODEL, TRAIN, dark_patches
@@ -51,6 +51,28 @@ def reviewed(tmp_path_factory):
     patch.undo()
     assert (again, trainings) == (suspects, [])  # the folds were kept
     return root, removed, suspects
+
+
+def test_other_code_trains_anew_and_a_taken_folder_is_refused_before(tmp_path, monkeypatch):
+    import shelfgap_flows.review as module
+
+    dark_patches(tmp_path / "data")
+    folders = []
+
+    def train(*_, scratch, **__):
+        folders.append(scratch)
+        raise DatasetError("enough")
+
+    monkeypatch.setattr(module, "train", train)
+    given = {"params": default_params(), "scratch": tmp_path / "s", "folds": 2, "most": 12, "format": "cvat"}
+    for code in ("one", "one", "other"):
+        monkeypatch.setattr(module, "code_hash", lambda *_, code=code: code)
+        with pytest.raises(DatasetError, match="enough"):
+            review_labels(tmp_path / "data", tmp_path / "queue", **given)
+    assert folders[0] == folders[1] != folders[2]
+    with pytest.raises(DatasetError, match="data: exists and is not empty; choose another folder"):
+        review_labels(tmp_path / "data", tmp_path / "data", **given)
+    assert len(folders) == 3
 
 
 def test_boxes_that_were_taken_away_lead_the_queue(reviewed):

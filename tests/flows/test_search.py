@@ -223,6 +223,13 @@ def test_a_failure_is_kept_with_its_reason_and_is_no_result(tmp_path):
     assert search(tmp_path).left_to_do(1) == []
 
 
+def test_a_store_that_is_none_is_told_in_one_line(tmp_path):
+    (tmp_path / "studies.db").write_bytes(b"no database" * 100)
+    message = r"studies\.db: no store of studies \(file is not a database\); move it away to begin anew$"
+    with pytest.raises(SweepError, match=message):
+        search(tmp_path)
+
+
 def test_other_data_or_parameters_do_not_mix_into_a_study(tmp_path):
     search(tmp_path)
     with pytest.raises(SweepError, match="study study was begun with other parameters, data or code; name another"):

@@ -320,6 +320,7 @@ def test_a_timeline_that_is_none_is_refused(tmp_path, content, message):
 
 def test_the_command_writes_reports_and_looks_at_no_frame_twice(run_command, day, tmp_path, patches_bundle):
     workspace = tmp_path / "w"
+    workspace.mkdir()
     given = ["evaluate", "--timeline", "--sweep", "--bundle", patches_bundle, "--dataset", tmp_path]
     code, out, _ = run_command(*given, "--workspace", workspace, "--json")
     assert code == 0
@@ -337,11 +338,31 @@ def test_the_command_writes_reports_and_looks_at_no_frame_twice(run_command, day
     assert "| false alerts per camera-day |" in again
 
 
+def test_days_of_other_pictures_are_looked_at_anew(run_command, day, tmp_path, patches_bundle, monkeypatch):
+    """Days that are rendered again with other products have the same timeline."""
+    caches = []
+
+    def read_all(detector, root, days, cache, progress):
+        caches.append(cache)
+        raise DatasetError("enough")
+
+    monkeypatch.setattr("shelfgap_training.temporal.seen.read_all", read_all)
+    given = ["evaluate", "--timeline", "--bundle", patches_bundle, "--dataset", tmp_path, "--workspace", tmp_path]
+    for labels in ("{}", "{}", '{"images": []}'):
+        (tmp_path / "annotations.json").write_text(labels)
+        assert run_command(*given)[0] == 1
+    assert caches[0] == caches[1] != caches[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--sweep"], "--sweep goes with --timeline"),
         (["--timeline"], "--timeline needs --bundle and --dataset"),
+        (
+            ["--timeline", "--bundle", "b", "--dataset", "d", "--split", "all"],
+            "--split and --precision go with --bundle",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(run_command, arguments, message):

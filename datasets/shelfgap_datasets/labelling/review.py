@@ -58,8 +58,7 @@ def write_review(
     Raises:
         DatasetError: no remark, or `to` is taken.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise DatasetError(f"{to}: exists and is not empty; choose another folder")
+    require_empty(to)
     by_picture: dict[str, list[Remark]] = {}
     for remark in remarks:
         by_picture.setdefault(remark.file_name, []).append(remark)
@@ -90,6 +89,16 @@ def write_review(
                 tasks.append({"data": data, "annotations": [{"result": labels}], "predictions": [prediction]})
             write_tasks(partial, tasks, dataset.annotated_classes)
     return len(images)
+
+
+def require_empty(to: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        DatasetError: it does, or is none.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise DatasetError(f"{to}: exists and is not empty; choose another folder")
 
 
 def _text(remark: Remark) -> str:
