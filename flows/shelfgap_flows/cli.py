@@ -67,17 +67,18 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Run everything from a dataset to a measured bundle; what is up to date is not run again."""
-    from shelfgap_flows.workspace import open_workspace
+    from shelfgap_flows.workspace import open_alone
 
-    opened = open_workspace(workspace, dataset, params, preset)
-    os.environ.setdefault("PREFECT_HOME", str(opened.prefect_home))
+    with open_alone(workspace, dataset, params, preset) as opened:
+        os.environ.setdefault("PREFECT_HOME", str(opened.prefect_home))
+        from shelfgap_flows.release import run_release
+
+        result = run_release(opened)
     from rich.console import Console
     from rich.table import Table
 
-    from shelfgap_flows.release import run_release
     from shelfgap_flows.summary import summary_rows
 
-    result = run_release(opened)
     if as_json:
         print_json(result.to_dict())
     else:

@@ -34,7 +34,6 @@ from shelfgap_flows.candidates import (
     find_champion,
 )
 from shelfgap_flows.hashes import code_hash, dataset_hash
-from shelfgap_flows.lock import hold
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.params_file import save_params
@@ -42,7 +41,7 @@ from shelfgap_flows.prefect_server import lasting_server, start_server
 from shelfgap_flows.release import data_stages, release_flow, reproduce
 from shelfgap_flows.settings import Settings, tracker_for
 from shelfgap_flows.versions import current_version, versions_folder
-from shelfgap_flows.workspace import Workspace, run_dvc, source_name
+from shelfgap_flows.workspace import Workspace, only_release, run_dvc, source_name
 
 Verdict = Literal["up to date", "pass", "fail", "inconclusive"]
 
@@ -169,7 +168,7 @@ def retrain_flow(workspace_root: str, dataset: str | None = None) -> Retraining:
     Nothing is released that finds less than the champion beyond doubt, on the validation images.
     """
     workspace = Workspace(Path(workspace_root))
-    with hold(workspace.scratch / "retrain.lock", "another retraining"):
+    with only_release(workspace):
         params = point_at_data(workspace, None if dataset is None else Path(dataset))
         for stage in data_stages(params):
             reproduce(workspace, stage)

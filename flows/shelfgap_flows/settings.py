@@ -87,11 +87,11 @@ def registry_for(workspace: Workspace, settings: Settings) -> ModelRegistry:
         RegistryError: there is no MLflow, and nothing here that looks like a workspace.
         ParamsError: params.yaml is wrong.
     """
-    model = workspace_params(workspace.root).bundle.name
     if not settings.mlflow_tracking_uri and not workspace.params_file.is_file():
         raise RegistryError(
             f"{workspace.root}: no workspace; name one with --workspace, or an MLflow server in "
             "SHELFGAP_MLFLOW_TRACKING_URI"
         )
+    model = workspace_params(workspace.root).bundle.name
     tracker = tracker_for(workspace, settings)
     return ModelRegistry(tracker.uri, tracker.artifact_root, f"{tracker.experiment}-registry", model)

@@ -6,7 +6,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from shelfgap_datasets.coco import write_text_atomic
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.lock import hold
 from shelfgap_flows.params import Params, default_params, load_params, workspace_params
 
 SYNTHETIC = "data/synthetic"  # the source that a stage makes, where params.yaml names it
@@ -108,16 +110,8 @@ def open_workspace(
         ParamsError: params.yaml is wrong.
     """
     root = root.resolve()
-    if root.exists() and not root.is_dir():
-        raise WorkspaceError(f"{root}: is a file, expected a directory for the workspace")
-    if dataset is not None and not dataset.is_dir():
-        raise WorkspaceError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
+    _refuse_what_cannot_be(root, dataset, params, preset)
     template = resources.files("shelfgap_flows") / "template"
-    if params is not None:  # refuse before anything is touched
-        chosen = load_params(params)
-    else:
-        chosen = workspace_params(root) if root.exists() else default_params()
-    chosen.with_preset(preset or chosen.preset)
     root.mkdir(parents=True, exist_ok=True)
     for name in ("params.yaml", "dvc.yaml"):
         if not (root / name).exists():
@@ -132,6 +126,39 @@ def open_workspace(
     if not (root / ".dvc").is_dir():
         run_dvc(workspace, "init", "--no-scm", "--quiet")
     return workspace
+
+
+@contextmanager
+def open_alone(
+    root: Path, dataset: Path | None = None, params: Path | None = None, preset: str | None = None
+) -> Iterator[Workspace]:
+    """Open a workspace like `open_workspace`, once no other release or retraining works in it, and keep others waiting.
+
+    Raises:
+        WorkspaceError, ParamsError: see `open_workspace`.
+    """
+    workspace = Workspace(root.resolve())
+    _refuse_what_cannot_be(workspace.root, dataset, params, preset)
+    with only_release(workspace):
+        yield open_workspace(root, dataset, params, preset)
+
+
+def only_release(workspace: Workspace) -> AbstractContextManager[None]:
+    """Hold a workspace for one release or retraining: both go by its params.yaml, and change it. A second waits."""
+    return hold(workspace.scratch / "release.lock", "another release or retraining")
+
+
+def _refuse_what_cannot_be(root: Path, dataset: Path | None, params: Path | None, preset: str | None) -> None:
+    """Check the arguments of `open_workspace` before anything is touched."""
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError(f"{root}: is a file, expected a directory for the workspace")
+    if dataset is not None and not dataset.is_dir():
+        raise WorkspaceError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
+    if params is not None:
+        chosen = load_params(params)
+    else:
+        chosen = workspace_params(root) if root.exists() else default_params()
+    chosen.with_preset(preset or chosen.preset)
 
 
 def source_name(workspace: Workspace, dataset: Path) -> str:

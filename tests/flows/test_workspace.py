@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 import yaml
 from shelfgap_flows.params import ParamsError
-from shelfgap_flows.workspace import WorkspaceError, open_workspace, run_dvc
+from shelfgap_flows.workspace import WorkspaceError, open_alone, open_workspace, run_dvc
 
 
 def test_a_new_directory_becomes_a_workspace(tmp_path):
@@ -75,6 +77,45 @@ def test_whoever_reads_params_yaml_sees_a_whole_one(tmp_path):
             open_workspace(tmp_path / "ws", **change)
             assert reader.read() == text  # replaced, not written over
         assert workspace.params_file.read_text() != text
+
+
+def test_a_second_release_changes_params_yaml_when_the_first_is_done(tmp_path):
+    seen = []
+
+    def second():
+        with open_alone(tmp_path / "ws", preset="accurate") as workspace:
+            seen.append(workspace.params().preset)
+
+    with open_alone(tmp_path / "ws", preset="fast") as workspace:
+        other = Thread(target=second)
+        other.start()
+        other.join(1.0)
+        assert (seen, workspace.params().preset) == ([], "fast")
+    other.join()
+    assert seen == ["accurate"]
+
+
+def test_a_retraining_waits_for_a_release(tmp_path, monkeypatch):
+    from shelfgap_flows import retrain
+
+    begun = []
+
+    def begin(*_):
+        begun.append(1)
+        raise retrain.RetrainError("enough")
+
+    def second():
+        with pytest.raises(retrain.RetrainError, match="enough"):
+            retrain.retrain_flow.fn(str(tmp_path / "ws"))
+
+    monkeypatch.setattr(retrain, "point_at_data", begin)
+    with open_alone(tmp_path / "ws"):
+        other = Thread(target=second)
+        other.start()
+        other.join(1.0)
+        assert begun == []
+    other.join()
+    assert begun == [1]
 
 
 def test_a_file_is_no_workspace_and_a_missing_dataset_no_dataset(tmp_path):
