@@ -10,6 +10,7 @@ from shelfgap_datasets.coco import annotations_hash
 from shelfgap_flows.stage_files import StageError
 from shelfgap_flows.workspace import Workspace
 
+CODE_OF_A_TRAINING = ("datasets", "training")  # packages whose code decides the weights
 CODE_OF_A_BUNDLE = ("datasets", "training", "export", "edge")  # packages whose code decides its bytes
 
 

@@ -22,7 +22,7 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.golden import parse_golden, replay
 from shelfgap_edge.runtime import Detector, manifest_of, precisions_of
 
-from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, code_hash, dataset_hash
+from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, CODE_OF_A_TRAINING, code_hash, dataset_hash
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.provenance import made_with
 from shelfgap_flows.settings import Settings
@@ -32,6 +32,7 @@ from shelfgap_flows.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 Verdict = Literal["bit-equal", "within tolerance", "differs"]
+_DECIDING = ("parameters", "code", "training code")  # what has to be the same, if nobody says otherwise
 _WORST_LAST: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "differs")
 
 
@@ -109,7 +110,7 @@ def rebuild(
     params, trained_with = _recorded(manifest, bundle)
     draft = _prepare(manifest, params, workspace, dataset or workspace.dataset)
     circumstances = _circumstances(manifest, params, trained_with, draft)
-    others = [one.name for one in circumstances if one.name in ("parameters", "code") and not one.same]
+    others = [one.name for one in circumstances if one.name in _DECIDING and not one.same]
     if others and not other_code:
         raise RebuildError(
             f"{bundle}: not the same {' and '.join(others)} here; check out commit {_commit(trained_with)} and run it "
@@ -186,10 +187,14 @@ def _circumstances(
     here = made_with()
     versions = trained_with.get("libraries") or {}
     changed = [name for name, version in here["libraries"].items() if versions.get(name) != version]
+    # a bundle may be made anew by later code than its weights; trainings of older versions do not record theirs
+    code = trained_with.get("code")
+    of_training = [] if code is None else [Circumstance(_DECIDING[2], str(code), code_hash(*CODE_OF_A_TRAINING))]
     return [
         Circumstance("data", manifest.hashes.get("data"), dataset_hash(draft)),
         Circumstance("parameters", manifest.hashes.get("params"), params_hash(params)),
         Circumstance("code", manifest.hashes.get("code"), code_hash(*CODE_OF_A_BUNDLE)),
+        *of_training,
         Circumstance("commit", _state(trained_with), _state(here)),
         Circumstance("python", _text(trained_with.get("python")), here["python"]),
         Circumstance("libraries", _versions(versions, changed), _versions(here["libraries"], changed)),

@@ -20,7 +20,7 @@ from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import UNSTATED
 from shelfgap_edge.contract import MODEL_FILES, Manifest
 
-from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, code_hash, dataset_hash, file_hash
+from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, CODE_OF_A_TRAINING, code_hash, dataset_hash, file_hash
 from shelfgap_flows.measure import candidate_detector
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.provenance import arithmetic, made_with
@@ -49,7 +49,8 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     params = workspace.params()
     dataset = open_dataset(workspace)
     data_hash = dataset_hash(workspace)
-    identity = params_hash(params.model, params.train) + data_hash + code_hash("datasets", "training")
+    code = code_hash(*CODE_OF_A_TRAINING)
+    identity = params_hash(params.model, params.train) + data_hash + code
     initial, teacher = (
         None if name is None else workspace.root / name
         for name in (params.train.initial_weights, params.train.distillation.teacher)
@@ -111,7 +112,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         "imitation_epochs": 0 if initial is not None else params.train.imitation.epochs,
         **learned_from,
         "weights_sha256": weights_hash(result.model),
-        "made_with": {**made_with(), **arithmetic(), **learned_from, "device": result.device},
+        "made_with": {**made_with(), "code": code, **arithmetic(), **learned_from, "device": result.device},
         "mlflow_run_id": run_id,
         "dataset_sha256": data_hash,
     }

@@ -197,6 +197,14 @@ def test_other_data_are_refused(released, tmp_path):
         rebuild(released.bundle, released, Settings(), dataset=tmp_path / "none")
 
 
+def test_weights_of_earlier_code_are_told_from_a_bundle_of_this_code(released, copied):
+    """A change of `monitor` alone makes a bundle anew, not its weights."""
+    recorded = read_manifest(released.bundle).provenance
+    training = {**recorded["training"], "code": "0" * 64}
+    with pytest.raises(RebuildError, match=r"not the same training code here; check out commit .*--other-code"):
+        rebuild(copied(provenance={**recorded, "training": training}), released, Settings())
+
+
 def test_other_code_is_refused_unless_told_otherwise(released, copied, trained_already):
     hashes = {**read_manifest(released.bundle).hashes, "code": "0" * 64}
     bundle = copied(hashes=hashes)
