@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import AugmentParams
-from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 from shelfgap_datasets.transforms import Sample, TrainTransform
 
@@ -126,7 +125,7 @@ class ShelfImages(TorchDataset[Item]):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Decode one image to uint8 (H, W, 3) RGB at the input size."""
-        return load_resized(read_picture(self.root, self.records[index].file_name), self.input_size)
+        return load_picture(self.root, self.records[index].file_name, self.input_size)
 
     def sample(self, index: int) -> Sample:
         """Return one image and its boxes without augmentation."""
