@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import AugmentParams
-from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 from shelfgap_datasets.transforms import Sample, TrainTransform
 
@@ -107,7 +106,7 @@ class ShelfImages(TorchDataset[Item]):
         self.input_size = input_size
         self.transform: TrainTransform | None = None
         self.seed = 0
-        self.growth_epochs = 0
+        self.growth_epochs = range(0)
         scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
         known = [r.of_classes(classes) for r in records]
         self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(known, scale, strict=True)]
@@ -126,7 +125,7 @@ class ShelfImages(TorchDataset[Item]):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Decode one image to uint8 (H, W, 3) RGB at the input size."""
-        return load_resized(read_picture(self.root, self.records[index].file_name), self.input_size)
+        return load_picture(self.root, self.records[index].file_name, self.input_size)
 
     def sample(self, index: int) -> Sample:
         """Return one image and its boxes without augmentation."""
@@ -148,7 +147,7 @@ class ShelfImages(TorchDataset[Item]):
             others = rng.integers(0, len(self), 3)
             neighbours = [self.sample(int(i)) for i in others]
             labelled = labelled & self.labelled[others].all(axis=0)
-        if epoch < self.growth_epochs:
+        if epoch in self.growth_epochs:
             seeds = rng.integers(0, 2**31, 1 + len(neighbours)).tolist()
             sample, *neighbours = (
                 self.transform.grow(s, seed) for s, seed in zip([sample, *neighbours], seeds, strict=True)
@@ -168,6 +167,7 @@ class ShelfDataModule(pl.LightningDataModule):
         seed: with the epoch, decides order and augmentation of the training images.
         workers: processes that augment beside the training.
         first_epoch: the epoch that this training begins with; more than 0 after a resume.
+        label_epoch: the first epoch in which labels are learned from; gaps are grown from there on.
 
     Raises:
         DatasetError: the dataset has no training or no validation image, or no class to detect; or processes that
@@ -185,6 +185,7 @@ class ShelfDataModule(pl.LightningDataModule):
         seed: int,
         workers: int,
         first_epoch: int = 0,
+        label_epoch: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -202,7 +203,7 @@ class ShelfDataModule(pl.LightningDataModule):
         gap_id = classes.index("gap") if "gap" in classes else None
         self.train_images.transform = TrainTransform(augment, input_size, gap_id)
         self.train_images.seed = seed
-        self.train_images.growth_epochs = augment.gap_growth_epochs
+        self.train_images.growth_epochs = range(label_epoch, label_epoch + augment.gap_growth_epochs)
 
     def setup(self, stage: str) -> None:
         """Decode the images into memory."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Zoom = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -69,11 +70,11 @@ class DatasetParams(Section):
 class AugmentParams(Section):
     """Strength of the training augmentation (see `transforms`)."""
 
-    gap_growth_epochs: Annotated[int, Field(ge=0)]  # the first epochs, in which gaps are grown (see `gap_growth`)
+    gap_growth_epochs: Annotated[int, Field(ge=0)]  # the first ones with labels, in which gaps are grown
     gap_growth_probability: Fraction
     mosaic_probability: Fraction
     flip_probability: Fraction
-    scale: tuple[float, float]  # zoom factor, drawn uniformly, each axis on its own
+    scale: tuple[Zoom, Zoom]  # zoom factor, drawn uniformly, each axis on its own
     translate: Fraction  # share of the image size
     rotate_degrees: Annotated[float, Field(ge=0, le=45)]
     shear_degrees: Annotated[float, Field(ge=0, le=45)]

@@ -52,7 +52,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What its last validation found; NaN where no epoch was left to train."""
+    """What the validation after its last epoch found; NaN where no validation image has a box."""
 
     val_ap50: float
     val_ap50_95: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,13 +11,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shelfgap_flows.strict_json import json_text
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of standard output.")]
 WorkspaceOption = Annotated[Path, typer.Option(help="Workspace directory, with its params.yaml.")]
 
 
 def print_json(value: object) -> None:
     """Print a value as one line of JSON."""
-    print(json.dumps(value, allow_nan=False), flush=True)
+    print(json_text(value), flush=True)
 
 
 def require_name(option: str, name: str) -> None:

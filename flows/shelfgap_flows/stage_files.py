@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.coco import load_dataset, write_text_atomic
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import Dataset
 from shelfgap_edge.contract import MODEL_FILES
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import ShelfgapError
 
+from shelfgap_flows.strict_json import json_text
 from shelfgap_flows.workspace import Workspace
+
+if TYPE_CHECKING:
+    import onnx
 
 CORE_FILE = "core.onnx"
 
@@ -71,14 +75,26 @@ def read_stage_report(workspace: Workspace, name: str, command: str) -> dict[str
     return report
 
 
+def write_model(path: Path, model: onnx.ModelProto) -> None:
+    """Write a model; the name only ever shows a whole file."""
+    write_durably(path, model.SerializeToString())
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path, json.dumps(content, indent=2) + "\n")
+    write_text_atomic(path, json_text(content, indent=2) + "\n")
 
 
 def calibration_frames(workspace: Workspace, count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Load up to `count` training images, spread evenly over the split, resized to the input size."""
+    """Load up to `count` training images, spread evenly over the split, resized to the input size.
+
+    Raises:
+        StageError: the split is empty.
+        DatasetError: a picture cannot be read.
+    """
     records = open_dataset(workspace).of_split("train")
+    if not records:
+        raise StageError(f"{workspace.dataset}: no image in split train; run: shelfgap data split {workspace.dataset}")
     chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int))]
-    return [load_resized(read_picture(workspace.dataset, record.file_name), size) for record in chosen]
+    return [load_picture(workspace.dataset, record.file_name, size) for record in chosen]

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import UNSTATED
 from shelfgap_edge.contract import MODEL_FILES, Manifest
 
@@ -34,6 +33,7 @@ from shelfgap_flows.stage_files import (
     read_stage_report,
     size_of,
     write_json,
+    write_model,
 )
 from shelfgap_flows.workspace import Workspace
 
@@ -128,7 +128,6 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
 
 def export_stage(workspace: Workspace) -> dict[str, Any]:
     """Export to float ONNX and prove parity; writes models/core.onnx, models/model.fp32.onnx, reports/export.json."""
-    import onnx
     from shelfgap_export.onnx_export import export_core, with_float_front_end
     from shelfgap_export.parity import require_parity
     from shelfgap_training.checkpoint import load_detector
@@ -142,8 +141,8 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
     frames = calibration_frames(workspace, params.quantize.calibration_images, size)
     detector = candidate_detector(workspace, model.SerializeToString(), trained.classes, size)
     parity = require_parity(trained.model, detector, frames, params.parity)
-    onnx.save(core, workspace.models / CORE_FILE)
-    onnx.save(model, workspace.models / MODEL_FILES["fp32"])
+    write_model(workspace.models / CORE_FILE, core)
+    write_model(workspace.models / MODEL_FILES["fp32"], model)
     report = {
         "parity_torch_fp32": asdict(parity),
         "parameters": sum(p.numel() for p in trained.model.fold().parameters()),
@@ -176,7 +175,7 @@ def quantize_stage(workspace: Workspace) -> dict[str, Any]:
         [int8.detect(frame, score_thresholds=0.0) for frame in frames],
         params.parity.min_score,
     )
-    onnx.save(model, workspace.models / MODEL_FILES["int8"])
+    write_model(workspace.models / MODEL_FILES["int8"], model)
     report = {
         "parity_fp32_int8": asdict(parity),
         "int8_convolutions": quantized.int8_convolutions,
@@ -274,7 +273,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
 
     records = [r.of_classes(trained.classes) for r in open_dataset(workspace).of_split("val")]
     size = trained.model.params.input_size
-    frames = [load_resized(read_picture(workspace.dataset, r.file_name), size) for r in records]
+    frames = [load_picture(workspace.dataset, r.file_name, size) for r in records]
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
     truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
     folded = trained.model.fold()

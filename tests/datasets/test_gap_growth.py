@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.params import AugmentParams
 from shelfgap_datasets.transforms import Sample, TrainTransform
+from small_network import dark_patches
 from test_transforms import PARAMS
 
 SIZE = (96, 192)
@@ -83,3 +85,27 @@ def test_the_seed_decides_and_what_has_no_gap_stays():
         np.testing.assert_array_equal(grow(other, 1).image_rgb, other.image_rgb)
     plain = TrainTransform(PARAMS, SIZE, gap_id=GAP)
     assert plain.grow(sample, 1) is sample
+
+
+def test_gaps_grow_in_the_first_epochs_with_labels(tmp_path):
+    dataset = dark_patches(tmp_path / "data")
+
+    def images(augment, label_epoch):
+        data = ShelfDataModule(
+            tmp_path / "data",
+            dataset,
+            input_size=(96, 128),
+            batch_size=4,
+            augment=augment,
+            seed=1,
+            workers=0,
+            label_epoch=label_epoch,
+        )
+        return data.train_images
+
+    plain, grown = images(PARAMS, 3), images(GROW.model_copy(update={"gap_growth_epochs": 2}), 3)
+    changed = [
+        any(not np.array_equal(plain[epoch, i].sample.image_rgb, grown[epoch, i].sample.image_rgb) for i in range(12))
+        for epoch in range(7)
+    ]
+    assert changed == [False, False, False, True, True, False, False]

@@ -146,5 +146,5 @@ def test_only_an_unfinished_training_is_loaded_with_more_than_its_weights():
                     (safe if options.get("weights_only") == "True" else unsafe).add(path.name)
                 elif ast.unparse(call.func).endswith("load_model") or options.get("allow_pickle") == "True":
                     unsafe.add(path.name)
-    assert unsafe == {"train.py"}
+    assert unsafe == {"resume.py"}
     assert "checkpoint.py" in safe

@@ -39,6 +39,11 @@ def test_the_repository_holds_the_defaults_of_the_package(tmp_path):
         (lambda v: v["gate"].update(min_ap50=float("nan")), "gate.min_ap50"),
         (lambda v: fast(v)["model"].update(stage_channels=[1, 2]), "presets.fast.model.stage_channels"),
         (lambda v: fast(v)["model"].update(input_height=321), "presets.fast.model.input_height"),
+        (lambda v: fast(v)["model"].update(stage_channels=[0, 8, 8, 8]), "presets.fast.model.stage_channels.0"),
+        (lambda v: fast(v)["model"].update(stage_blocks=[1, 1, 1, -1]), "presets.fast.model.stage_blocks.3"),
+        (lambda v: fast(v)["train"].update(seed=2**32), "presets.fast.train.seed"),
+        (lambda v: fast(v)["train"]["augment"].update(scale=[0, 1]), "presets.fast.train.augment.scale.0"),
+        (lambda v: v["evaluation"].update(gallery=2000), "evaluation.gallery: Input should be less than or equal to"),
         (lambda v: v.update(preset="slow"), "preset 'slow' is none of presets (accurate, fast)"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from shelfgap_training.tracking import Tracker, TrackingError
 
@@ -53,3 +55,22 @@ def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path):
     tracker = Tracker(f"sqlite:///{tmp_path}/file/mlflow.db", None, "shelfgap")
     with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow cannot be used"):
         tracker.open_run("train", {}, {})
+
+
+def test_curves_end_where_the_store_does_and_nothing_else(tmp_path, caplog):
+    store = tmp_path / "mlflow.db"
+    tracker = Tracker(f"sqlite:///{store}", (tmp_path / "artifacts").as_uri(), "shelfgap")
+    run_id = tracker.open_run("train", {}, {})
+    curves = tracker.lightning_logger(run_id)
+    curves.log_metrics({"train/loss": 1.0}, 0)
+    curves.finalize("success")
+    assert client(tracker).get_run(run_id).data.metrics == {"train/loss": 1.0}
+    assert client(tracker).get_run(run_id).info.status == "FINISHED"
+    store.write_bytes(b"no database " * 999)
+    with caplog.at_level(logging.WARNING, "shelfgap_training"):
+        curves.log_metrics({"train/loss": 0.5}, 1)
+        curves.log_metrics({"train/loss": 0.4}, 2)
+        curves.finalize("failed")
+    assert [r.message.splitlines()[1:] for r in caplog.records if "its curves end here" in r.message] == [[]]
+    with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow cannot be used"):
+        tracker.log(run_id, {"train_seconds": 1.0})

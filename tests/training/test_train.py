@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 
 import pytest
 import torch
 from shelfgap_datasets.schema import DatasetError
 from shelfgap_training.checkpoint import CheckpointError, TrainedDetector, load_detector, save_detector
-from shelfgap_training.module import DetectorModule
+from shelfgap_training.module import DetectorModule, TrainingError
 from shelfgap_training.params import ImitationParams
 from shelfgap_training.train import TrainingInterruptedError, train
 from small_network import MODEL, TRAIN, dark_patches
@@ -52,6 +53,67 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, imi
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
     assert resumed.val_ap50 == whole.val_ap50
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_the_figures_are_those_of_the_weights_after_the_last_epoch(data, tmp_path, every):
+    root, dataset = data
+    wanted = train(root, dataset, MODEL, TRAIN, scratch=tmp_path / "each", workers=0)
+    recipe, told = TRAIN.model_copy(update={"validate_every_epochs": every}), []
+    for number in (1, 2):  # the second goes on where nothing is left to train: the first was killed before it had ended
+        found = train(
+            root,
+            dataset,
+            MODEL,
+            recipe,
+            scratch=tmp_path / "some",
+            workers=0,
+            on_validation=lambda epoch, ap50: told.append((epoch, ap50)),
+        )
+        assert (found.val_ap50, found.val_ap50_95) == (wanted.val_ap50, wanted.val_ap50_95)
+        assert found.resumed_from_epoch == (0 if number == 1 else 3)
+        assert told[-1] == (3, wanted.val_ap50)
+
+
+def test_a_checkpoint_needs_no_room_elsewhere(data, tmp_path, monkeypatch):
+    root, dataset = data
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "another disk, and full"))
+    train(root, dataset, MODEL, TRAIN.model_copy(update={"epochs": 1}), scratch=tmp_path / "scratch", workers=0)
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(data, tmp_path):
+    root, dataset = data
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt: not a checkpoint .*; remove it, and the training begins anew"
+    ):
+        train(root, dataset, MODEL, TRAIN, scratch=tmp_path, workers=0)
+
+
+@pytest.mark.parametrize(("rate", "what"), [(1e20, "epoch 1: the loss"), (1e6, "epoch 1: the score of a detection")])
+def test_weights_that_are_lost_end_the_training(data, tmp_path, rate, what):
+    root, dataset = data
+    recipe = TRAIN.model_copy(update={"learning_rate": rate})
+    with pytest.raises(TrainingError, match=rf"{what} is no number any more, .* lower learning_rate .* now 1e\+"):
+        train(root, dataset, MODEL, recipe, scratch=tmp_path, workers=0)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_more_detections_than_cells_are_refused_before_the_first_epoch(data, tmp_path):
+    root, dataset = data
+    model = MODEL.model_copy(update={"max_detections": 193})
+    with pytest.raises(TrainingError, match=r"128x96 has 192 cells for 1 class.*max_detections, 193; lower that"):
+        train(root, dataset, model, TRAIN, scratch=tmp_path, workers=0)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n cut short", b"\xff\xd8\xff cut short", None])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, content):
+    dataset = dark_patches(tmp_path / "data", train=4, val=1, test=0)
+    picture = tmp_path / "data" / "images" / "2.png"
+    picture.unlink() if content is None else picture.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"the picture 2\.png cannot be read \(.+\); run: shelfgap data check"):
+        train(tmp_path / "data", dataset, MODEL, TRAIN, scratch=tmp_path, workers=0)
 
 
 def test_it_starts_from_the_weights_of_another_training(data, trained, tmp_path):

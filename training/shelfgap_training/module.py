@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from shelfgap_datasets.datamodule import Batch
+from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.postprocess import Detections
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,6 +24,10 @@ from shelfgap_training.metrics import Truth, average_precision
 from shelfgap_training.model import GapDetector
 from shelfgap_training.params import ModelParams, TrainParams
 from shelfgap_training.progressive import shrink
+
+
+class TrainingError(ShelfgapError):
+    """A training cannot be carried out as it was asked for."""
 
 
 class DetectorModule(pl.LightningModule):
@@ -84,12 +89,17 @@ class DetectorModule(pl.LightningModule):
             teacher.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch.
+
+        Raises:
+            TrainingError: it is no number any more.
+        """
         pixels, boxes_xyxy = to_pixels(batch.frames), batch.boxes_xyxy
         if self.global_step < self.small_steps:
             pixels, boxes_xyxy = shrink(pixels, boxes_xyxy, self.params.progressive.scale)
         if self.imitation is not None and self.global_step < self.imitation_steps:
             loss: Tensor = self.imitation(self.model.backbone(pixels), pixels)
+            self._require_finite(loss, "loss")
             self.log("train/imitation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
             return loss
         raw = self.model(pixels)
@@ -105,8 +115,16 @@ class DetectorModule(pl.LightningModule):
             learnt = distillation_losses(raw, said, self.params.loss).total
             values["train/distillation_loss"] = learnt
             total = total + self.params.distillation.weight * learnt
+        self._require_finite(total, "loss")
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.frames))
         return total
+
+    def _require_finite(self, values: Tensor, name: str) -> None:
+        if not torch.isfinite(values).all():
+            raise TrainingError(
+                f"epoch {self.current_epoch + 1}: the {name} is no number any more, the weights are lost; lower "
+                f"learning_rate in params.yaml, now {self.params.learning_rate:g}"
+            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average."""
@@ -114,11 +132,16 @@ class DetectorModule(pl.LightningModule):
         self.ema.update_parameters(self.model)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Detect with the averaged weights and keep boxes for the metrics."""
+        """Detect with the averaged weights and keep boxes for the metrics.
+
+        Raises:
+            TrainingError: a score is no number any more.
+        """
         model = self.ema.module
         assert isinstance(model, GapDetector)
         height, width = model.params.input_size
         decoded = decode(model(to_pixels(batch.frames)), model.params.max_detections)
+        self._require_finite(decoded.scores, "score of a detection")
         scale = torch.tensor([width, height, width, height], dtype=torch.float32)
         for i, (boxes, ids) in enumerate(zip(batch.boxes_xyxy, batch.class_ids, strict=True)):
             self._truths.append(Truth(boxes.cpu().numpy(), ids.cpu().numpy()))

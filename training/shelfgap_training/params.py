@@ -9,14 +9,17 @@ from shelfgap_datasets.params import AugmentParams, Fraction, Section
 from shelfgap_edge.monitor.params import MonitorParams
 from shelfgap_edge.toml_table import ConfigError
 
+Channels = Annotated[int, Field(ge=1)]
+Blocks = Annotated[int, Field(ge=0)]
+
 
 class ModelParams(Section):
     """Widths, depths and input size of the detector (see `model`)."""
 
     input_height: Annotated[int, Field(ge=64, multiple_of=32)]
     input_width: Annotated[int, Field(ge=64, multiple_of=32)]
-    stage_channels: Annotated[tuple[int, int, int, int], Field()]  # at strides 4, 8, 16, 32
-    stage_blocks: tuple[int, int, int, int]
+    stage_channels: tuple[Channels, Channels, Channels, Channels]  # at strides 4, 8, 16, 32
+    stage_blocks: tuple[Blocks, Blocks, Blocks, Blocks]
     neck_channels: Annotated[int, Field(ge=8)]
     head_channels: Annotated[int, Field(ge=8)]
     max_detections: Annotated[int, Field(ge=1, le=1000)]
@@ -71,7 +74,7 @@ class DistillationParams(Section):
 class TrainParams(Section):
     """The recipe."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy takes
     initial_weights: str | None  # a detector to start from, below the workspace or absolute; else from chance
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -125,7 +128,7 @@ class EvaluationParams(Section):
     resamples: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]
-    gallery: Annotated[int, Field(ge=1)]  # worst pictures of the test split
+    gallery: Annotated[int, Field(ge=1, le=1000)]  # worst pictures of the test split; a JPEG has no room for 1,300
     slices: SliceParams
     calibration: CalibrationParams
 

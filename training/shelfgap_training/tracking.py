@@ -62,10 +62,10 @@ class Tracker:
             return str(run.info.run_id)
 
     def lightning_logger(self, run_id: str) -> Any:
-        """Return a Lightning logger that writes curves into the run."""
-        from pytorch_lightning.loggers import MLFlowLogger
+        """Return a Lightning logger that writes curves into the run, while the store can be reached."""
+        from shelfgap_training.curves import Curves
 
-        return MLFlowLogger(experiment_name=self.experiment, tracking_uri=self.uri, run_id=run_id)
+        return Curves(experiment_name=self.experiment, tracking_uri=self.uri, run_id=run_id)
 
     def log(
         self,

@@ -21,10 +21,11 @@ from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.checkpoint import TrainedDetector
 from shelfgap_training.cost import TrainingCost
 from shelfgap_training.distillation import require_teacher
-from shelfgap_training.model import GapDetector
-from shelfgap_training.module import DetectorModule
+from shelfgap_training.model import STRIDE, GapDetector
+from shelfgap_training.module import DetectorModule, TrainingError
 from shelfgap_training.params import ModelParams, TrainParams
 from shelfgap_training.progress import TrainingProgress
+from shelfgap_training.resume import DurableCheckpoints, finished_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class TrainResult:
     """What a training brought."""
 
     model: GapDetector  # moving average of the weights, in evaluation mode, on the CPU
-    val_ap50: float
+    val_ap50: float  # of that model; NaN where no validation image has a box
     val_ap50_95: float
     epochs: int
     resumed_from_epoch: int
@@ -90,7 +91,9 @@ def train(
 
     Raises:
         DatasetError: no training or no validation images.
-        CheckpointError: the initial weights are of another network, or the teacher does not fit.
+        CheckpointError: the initial weights are of another network, the teacher does not fit, or what is in `scratch`
+            cannot be read.
+        TrainingError: more detections are asked for than there are cells, or what is learned is no number any more.
         TrainingInterruptedError: Ctrl-C or `should_stop`; the last finished epoch is kept.
     """
     pl.seed_everything(train_params.seed, workers=True, verbose=False)
@@ -103,9 +106,8 @@ def train(
     imitated = train_params.imitation.epochs if initial is None else 0
     epochs = imitated + train_params.epochs
     checkpoint = scratch / "last.ckpt"
-    resumed_from = 0
-    if checkpoint.is_file():
-        resumed_from = int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
+    resumed_from = finished_epochs(checkpoint)
+    if resumed_from:
         logger.info("resuming after epoch %d of %d (%s)", resumed_from, epochs, checkpoint)
     data = ShelfDataModule(
         dataset_root,
@@ -116,7 +118,9 @@ def train(
         seed=train_params.seed,
         workers=workers,
         first_epoch=resumed_from,
+        label_epoch=imitated,
     )
+    _require_cells(model_params, len(dataset.detector_classes))
     module = DetectorModule(
         model_params,
         train_params,
@@ -160,10 +164,13 @@ def train(
         check_val_every_n_epoch=train_params.validate_every_epochs,
         gradient_clip_val=10.0,
         log_every_n_steps=1,
+        plugins=[DurableCheckpoints()],
     )
     started = time.monotonic()
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=False)
+        trainer.fit(module, data, ckpt_path=checkpoint if resumed_from else None, weights_only=False)
+        if epochs % train_params.validate_every_epochs or resumed_from == epochs:
+            trainer.validate(module, data.val_dataloader(), verbose=False)  # the last epoch has no figures yet
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise TrainingInterruptedError(_interrupted(trainer)) from None
     validated = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -207,9 +214,20 @@ class _AfterValidation(pl.Callback):
         self._imitated = imitated
 
     def on_validation_end(self, trainer: pl.Trainer, *args: object) -> None:
-        epoch = trainer.current_epoch + 1 - self._imitated
+        epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0) - self._imitated
         if self._on_validation is not None and epoch > 0:
             self._on_validation(epoch, float(trainer.callback_metrics["val/ap50"]))
+
+
+def _require_cells(params: ModelParams, classes: int) -> None:
+    """Refuse at once what would end the first validation."""
+    height, width = params.input_size
+    most = classes * (height // STRIDE) * (width // STRIDE)
+    if params.max_detections > most:
+        raise TrainingError(
+            f"an input of {width}x{height} has {most} cells for {classes} class(es), expected at least "
+            f"max_detections, {params.max_detections}; lower that in params.yaml, or take a larger input"
+        )
 
 
 def _interrupted(trainer: pl.Trainer) -> str:
