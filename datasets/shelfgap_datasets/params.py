@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Zoom = Annotated[float, Field(gt=0)]
+_LEAST_HOURS = 4  # that a shelf-day is open
 
 
 class Section(BaseModel):
@@ -54,6 +55,15 @@ class ShelfDayParams(Section):
     minutes_per_frame: Annotated[float, Field(gt=0)]
     demand: Annotated[float, Field(gt=0)]  # 1 for an ordinary day
     products: str | None  # as for stills
+
+    @model_validator(mode="after")
+    def _leaves_time_to_restock(self) -> Self:
+        if self.close_hour - self.open_hour < _LEAST_HOURS:
+            raise ValueError(
+                f"close_hour must be at least {_LEAST_HOURS} hours after open_hour, got {self.open_hour} and "
+                f"{self.close_hour}: clerks come twice in between"
+            )
+        return self
 
 
 class DatasetParams(Section):

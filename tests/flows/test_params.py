@@ -44,6 +44,10 @@ def test_the_repository_holds_the_defaults_of_the_package(tmp_path):
         (lambda v: fast(v)["train"].update(seed=2**32), "presets.fast.train.seed"),
         (lambda v: fast(v)["train"]["augment"].update(scale=[0, 1]), "presets.fast.train.augment.scale.0"),
         (lambda v: v["evaluation"].update(gallery=2000), "evaluation.gallery: Input should be less than or equal to"),
+        (
+            lambda v: v["shelf_day"].update(open_hour=9, close_hour=12),
+            "close_hour must be at least 4 hours after open_hour",
+        ),
         (lambda v: v.update(preset="slow"), "preset 'slow' is none of presets (accurate, fast)"),
     ],
 )
