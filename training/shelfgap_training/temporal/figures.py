@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,14 +59,28 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
                 ]
             )
 
+    return with_intervals(figures, TEMPORAL_TITLES, len(outcomes), params)
+
+
+def with_intervals(
+    figures: Callable[[Weights], NDArray[np.float64]], names: Iterable[str], days: int, params: EvaluationParams
+) -> dict[str, dict[str, float | None]]:
+    """Return figures as `{"value", "low", "high"}` by name, their intervals from draws of whole days.
+
+    Args:
+        figures: weights (B, D) of the days, how often each counts -> F figures, float64 (F, B).
+        names: of the F figures.
+        days: how many, D.
+        params: of the intervals.
+    """
     intervals = bootstrap(
         figures,
-        [f"{index}" for index in range(len(outcomes))],
+        [f"{number}" for number in range(days)],
         resamples=params.resamples,
         confidence=params.confidence,
         seed=params.seed,
     )
-    return {name: interval.to_dict() for name, interval in zip(TEMPORAL_TITLES, intervals, strict=True)}
+    return {name: interval.to_dict() for name, interval in zip(names, intervals, strict=True)}
 
 
 def _quantile(values: NDArray[np.float64], weights: Weights, share: float) -> NDArray[np.float64]:

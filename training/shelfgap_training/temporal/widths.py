@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_training.bootstrap import bootstrap
 from shelfgap_training.figures import Weights
 from shelfgap_training.params import EvaluationParams
 from shelfgap_training.temporal.days import ShelfDay
+from shelfgap_training.temporal.figures import with_intervals
 from shelfgap_training.temporal.replay import DayOutcome
 
 WIDTH_TITLES = {
@@ -85,11 +85,4 @@ def _figures(counts: NDArray[np.float64], params: EvaluationParams) -> dict[str,
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.stack([alerted / gaps, 100 * false_gaps / facings, 100 * false / facings])
 
-    intervals = bootstrap(
-        figures,
-        [f"{number}" for number in range(len(counts))],
-        resamples=params.resamples,
-        confidence=params.confidence,
-        seed=params.seed,
-    )
-    return {name: interval.to_dict() for name, interval in zip(WIDTH_TITLES, intervals, strict=True)}
+    return with_intervals(figures, WIDTH_TITLES, len(counts), params)
