@@ -6,6 +6,7 @@ import json
 import math
 import resource
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -37,13 +38,16 @@ def test_what_is_no_number_is_null_in_reports_and_on_the_terminal(tmp_path, caps
     assert strictly(capsys.readouterr().out) == STANDARD
 
 
-@pytest.fixture
+@contextmanager
 def disk_of_50_kb():
+    """Limit every file of this process, so no longer than a write takes: pytest may be writing to a larger one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[0][1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
-    signal.signal(signal.SIGXFSZ, before[1])
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
+        signal.signal(signal.SIGXFSZ, before[1])
 
 
 def model(values):
@@ -54,10 +58,10 @@ def model(values):
     return helper.make_model(helper.make_graph([node], "g", [value], [out], [weights]))
 
 
-def test_a_full_disk_leaves_the_old_model(tmp_path, disk_of_50_kb):
+def test_a_full_disk_leaves_the_old_model(tmp_path):
     path = tmp_path / "core.onnx"
     write_model(path, model(10))
-    with pytest.raises(OSError, match="too large"):
+    with disk_of_50_kb(), pytest.raises(OSError, match="too large"):
         write_model(path, model(100_000))
     assert onnx.load(path) == model(10)
     assert list(tmp_path.iterdir()) == [path]
