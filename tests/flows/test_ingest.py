@@ -29,7 +29,7 @@ def start(workspace: Path, source: Path, name: str, *options: str) -> subprocess
     command = [str(Path(sys.executable).parent / "shelfgap"), "data", "ingest", str(source), "--name", name]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SHELFGAP_"))}
     return subprocess.Popen(
-        [*command, *RIGHTS, *options, "--workspace", str(workspace), "--json"],
+        [*command, *(() if "--corrections" in options else RIGHTS), *options, "--workspace", str(workspace), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

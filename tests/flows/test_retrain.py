@@ -221,7 +221,7 @@ def test_it_is_served_as_a_deployment_with_a_schedule(second):
     log = workspace.parent / "served.log"
     process = start("retrain", "--workspace", workspace, "--serve", "--cron", "30 2 * * *", log=log)
     note = workspace / ".prefect" / "lasting_server.pid"
-    wait_for(note.exists, process)
+    wait_for(lambda: note.exists() and "--port" in psutil.Process(int(note.read_text())).cmdline(), process)
     command = psutil.Process(int(note.read_text())).cmdline()
     api = f"http://127.0.0.1:{command[command.index('--port') + 1]}/api"
     wait_for(lambda: "being served" in log.read_text(), process)

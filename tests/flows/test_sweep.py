@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -125,10 +126,12 @@ def test_a_study_of_a_name_is_not_mixed_with_another_recipe(swept, tmp_path):
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_a_sweep_cut_short_goes_on_to_the_same_trials(swept, patches, tmp_path, blow):
     _, unbroken = swept
+    # the last one that is not pruned at once: which that is depends on the processor's rounding
+    cut = max(trial["number"] for trial in unbroken["trials"] if trial["epochs"] > 2)
     workspace = a_workspace(tmp_path, patches)
     log = tmp_path / "log"
     process = start("sweep", "--workspace", workspace, "--json", log=log)
-    wait_for(lambda: "trial 1: epoch 2 of 4" in log.read_text(), process)
+    wait_for(lambda: f"trial {cut}: epoch 2 of 4" in log.read_text(), process)
     below = processes_below(process)
     if blow == signal.SIGKILL:
         process.kill()  # the flow alone: its trial must notice
@@ -141,9 +144,9 @@ def test_a_sweep_cut_short_goes_on_to_the_same_trials(swept, patches, tmp_path, 
         assert "shelfgap: interrupted; run the same command to go on from there" in log.read_text()
     code, result, err = shelfgap("sweep", "--workspace", workspace)
     assert code == 0, err
-    assert "trial 0" not in err
-    assert "trial 1 goes on" in err
-    assert "trial 1: epoch 1 of 4" not in err
+    assert not any(f"trial {number} " in err or f"trial {number}: " in err for number in range(cut))
+    assert f"trial {cut} goes on" in err
+    assert f"trial {cut}: epoch 1 of 4" not in err
 
     def of(trials):
         return [{key: value for key, value in trial.items() if key != "mlflow_run_id"} for trial in trials]
@@ -153,14 +156,14 @@ def test_a_sweep_cut_short_goes_on_to_the_same_trials(swept, patches, tmp_path, 
 
 
 def test_trials_that_fail_are_recorded_and_the_others_go_on(patches, tmp_path):
-    """More detections than the network has cells is a failure of the training that no check foresees."""
+    """More detections than the network has cells is refused by the training alone, not by params.yaml."""
     space = {"model.max_detections": {"low": 10, "high": 1000, "log": False}}
     workspace = a_workspace(tmp_path, patches, sweep={"space": space, "concurrency": 2, "trials": 4})
     code, result, err = shelfgap("sweep", "--workspace", workspace)
     assert code == 0, err
     failed = [trial for trial in result["trials"] if trial["state"] == "failed"]
     assert failed
-    assert all("classes cannot give" in trial["reason"] for trial in failed)
+    assert all("expected at least max_detections" in trial["reason"] for trial in failed)
     most = result["best"]["values"]["model.max_detections"]
     assert all(trial["values"]["model.max_detections"] > most for trial in failed)
     with closing(sqlite3.connect(workspace / "mlflow" / "mlflow.db")) as store:
@@ -173,6 +176,6 @@ def test_a_sweep_in_which_none_succeeds_says_why(patches, tmp_path):
     workspace = a_workspace(tmp_path, patches, sweep={"space": space, "trials": 1})
     code, result, err = shelfgap("sweep", "--workspace", workspace)
     assert (code, result) == (1, {})
-    assert "none of 1 trials succeeded; the last one: ValueError: a " in err
+    assert re.search(r"none of 1 trials succeeded; the last one: .*an input of \d+x\d+ has \d+ cells", err)
     assert err.splitlines()[-1].startswith(("shelfgap: error: ", "Stopping temporary server"))
     assert not (workspace / "sweep" / "best_params.yaml").exists()
