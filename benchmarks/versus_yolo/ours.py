@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import ImageRecord
 from shelfgap_edge.contract import MANIFEST_FILE, MODEL_FILES
 from shelfgap_export.params import QuantizeParams
@@ -219,7 +218,7 @@ def export_detector(folder: Path, fold: Fold, quantize: QuantizeParams) -> dict[
 def calibration_frames(fold: Fold, count: int, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
     """Yield up to `count` training images of a fold, resized to (height, width)."""
     for record in spread(fold.dataset.of_split("train"), count):
-        yield load_resized(read_picture(fold.root, record.file_name), size)
+        yield load_picture(fold.root, record.file_name, size)
 
 
 def spread(records: tuple[ImageRecord, ...], count: int) -> list[ImageRecord]:

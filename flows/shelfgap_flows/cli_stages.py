@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -52,7 +53,7 @@ def train(workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
     report = train_stage(_workspace(workspace), Settings())
     if not report:  # one of several processes; the main one speaks
         return
-    val_ap50 = "unknown" if report["val_ap50"] is None else f"{report['val_ap50']:.3f}"
+    val_ap50 = "unknown" if math.isnan(report["val_ap50"]) else f"{report['val_ap50']:.3f}"
     _show(
         report,
         as_json,

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.coco import annotations_hash, load_dataset, write_text_atomic
-from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.labelling.review import Remark, ReviewFormat, require_empty, write_review
-from shelfgap_datasets.pictures import read_picture
 from shelfgap_datasets.schema import Box, Dataset, ImageRecord
 from shelfgap_edge.postprocess import Detections
 from shelfgap_export.parity import torch_detections
@@ -104,7 +103,7 @@ def _out_of_fold(
     found: dict[str, Detections] = {}
     arrays: dict[str, NDArray[np.generic]] = {}
     for row, image in enumerate(held_out):
-        seen = torch_detections(model, load_resized(read_picture(root, image.file_name), size))
+        seen = torch_detections(model, load_picture(root, image.file_name, size))
         scale = np.array([image.width / size[1], image.height / size[0]] * 2, np.float32)
         mine = Detections((seen.boxes_xyxy * scale).astype(np.float32), seen.scores, seen.class_ids)
         found[image.file_name] = mine
@@ -116,7 +115,7 @@ def _out_of_fold(
 
 def _picture(root: Path, image: ImageRecord, suspect: Suspect, classes: Sequence[str]) -> NDArray[np.uint8]:
     """Return the surroundings of a suspect: labels in green, the suggestion in its colour, and why."""
-    pixels = load_resized(read_picture(root, image.file_name), (image.height, image.width))
+    pixels = load_picture(root, image.file_name, (image.height, image.width))
     known = image.of_classes(classes)
     truth = Truth(known.boxes_xyxy(), known.class_ids(classes))
     boxes = [] if suspect.suggested_xyxy is None else [suspect.suggested_xyxy]

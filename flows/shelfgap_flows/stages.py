@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import shutil
 from collections import Counter
@@ -98,8 +97,8 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         "teacher_sha256": None if teacher is None else file_hash(teacher),
     }
     report = {
-        "val_ap50": _known(result.val_ap50),
-        "val_ap50_95": _known(result.val_ap50_95),
+        "val_ap50": result.val_ap50,
+        "val_ap50_95": result.val_ap50_95,
         "epochs": result.epochs,
         "resumed_from_epoch": result.resumed_from_epoch,
         "train_images": result.train_images,
@@ -286,11 +285,6 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
         shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
-
-
-def _known(figure: float) -> float | None:
-    """Return a figure of the last validation; None without a labelled box, or where no epoch was left to train."""
-    return None if math.isnan(figure) else figure
 
 
 def _is_alive(pid: int) -> bool:

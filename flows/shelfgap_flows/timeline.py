@@ -66,15 +66,15 @@ def evaluate_timeline(
     key = hashlib.sha256(b"".join([identity, *files])).hexdigest()[:16]
     readings = read_all(detector, dataset, days, workspace.scratch / f"timeline-{key}.jsonl", told("detecting"))
     settings = params.monitor.on_device() if manifest.monitor is None else MonitorParams.from_bundle(manifest.monitor)
-    point = measure(days, readings, settings, params.timeline.min_gap_minutes, params.evaluation)
-    widths, least = params.timeline.width_percent, params.timeline.min_gap_minutes
+    least, widths = params.timeline.min_gap_minutes, params.timeline.width_percent
+    point = measure(days, readings, settings, least, params.evaluation)
     report: dict[str, Any] = {
         "bundle": manifest.version,
         "precision_mode": precision,
         "days": len(days),
         "frames": sum(len(of_day) for of_day in readings.values()),
         "facings": sum(len(day.zones) for day in days),
-        "gaps": sum(len(day.gaps(params.timeline.min_gap_minutes)) for day in days),
+        "gaps": sum(len(day.gaps(least)) for day in days),
         "monitor": settings.to_bundle(),
         **point.to_dict(),
         "by_width": by_width(days, point.outcomes, widths, least, params.evaluation),

@@ -8,8 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_edge.geometry import scale
 from shelfgap_edge.postprocess import Detections
 
@@ -90,7 +89,7 @@ def worst_sheet(
         room = (_CELL[0] - _CAPTION_PX - 4, _CELL[1] - 4)
         shrink = min(room[0] / record.height, room[1] / record.width)
         size = (max(1, int(record.height * shrink)), max(1, int(record.width * shrink)))
-        frame = load_resized(read_picture(root, record.file_name), size)
+        frame = load_picture(root, record.file_name, size)
         from_size = (record.height, record.width)
         drawn = draw_judged(frame, scored.truths[index], judged[index], scored.classes, from_size)
         told = ", ".join(f"{count} {kind}" for kind, count in judged[index].mistakes.most_common())

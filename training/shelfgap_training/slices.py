@@ -15,8 +15,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import UNSTATED, ImageRecord
 
 from shelfgap_training.bootstrap import UNKNOWN, Interval, bootstrap, clusters_of
@@ -42,7 +41,7 @@ def look_at(root: Path, record: ImageRecord) -> Look:
 
     Source: Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548, for the variance of the Laplacian.
     """
-    grey = cv2.cvtColor(load_resized(read_picture(root, record.file_name), _LOOK_PX), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(load_picture(root, record.file_name, _LOOK_PX), cv2.COLOR_RGB2GRAY)
     return Look(float(grey.mean()), float(cv2.Laplacian(grey, cv2.CV_64F).var()))
 
 

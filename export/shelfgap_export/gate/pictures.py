@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_training.errors import JudgedImage
 from shelfgap_training.gallery import draw_judged
 
@@ -57,7 +56,7 @@ def won_and_lost(root: Path, candidate: Scored, champion: Scored) -> tuple[list[
 def _shown(root: Path, sides: tuple[Scored, Scored], judged: tuple[JudgedImage, JudgedImage], index: int) -> Shown:
     record = sides[0].images.records[index]
     size = (max(1, round(record.height * _WIDTH_PX / record.width)), _WIDTH_PX)
-    frame = load_resized(read_picture(root, record.file_name), size)
+    frame = load_picture(root, record.file_name, size)
     uris, told = [], []
     for side, verdict in zip(sides, judged, strict=True):
         drawn = draw_judged(
