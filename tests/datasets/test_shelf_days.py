@@ -55,6 +55,9 @@ def test_every_frame_has_its_time_and_boxes_inside_it(rendered):
 
 
 def state_at(facing: dict, time: str) -> str:
+    """Return the state that a picture shows: low stock may be hidden."""
+    if any(first <= time <= last for first, last in facing["looks_empty"]):
+        return "gap"
     return [change["state"] for change in facing["changes"] if change["time"] <= time][-1]
 
 
@@ -78,6 +81,14 @@ def test_timeline_and_boxes_agree(rendered):
                     agreed += state_at(facing, image.captured_at) == box.class_name
     assert checked > 30
     assert agreed / checked > 0.97  # a shifted camera puts a sliver of a neighbour into a box
+
+
+def test_only_low_stock_is_hidden(rendered):
+    _, _, days = rendered
+    hidden = [(f, first) for day in days for f in day["facings"] for first, _ in f["looks_empty"]]
+    assert hidden
+    for facing, time in hidden:
+        assert [change["state"] for change in facing["changes"] if change["time"] <= time][-1] == "low"
 
 
 def test_facings_run_empty_in_order_and_only_restocking_fills_them(rendered):

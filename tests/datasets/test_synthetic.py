@@ -9,8 +9,10 @@ from shelfgap_datasets.coco import load_dataset
 from shelfgap_datasets.params import SynthParams
 from shelfgap_datasets.schema import DatasetError, box_problem
 from shelfgap_datasets.synthetic.labels import label_openings
+from shelfgap_datasets.synthetic.lens import bend
 from shelfgap_datasets.synthetic.render import paint_scene
 from shelfgap_datasets.synthetic.scene import EMPTY, Stock, build_scene, find_openings
+from shelfgap_datasets.synthetic.shown import paint_shown
 from shelfgap_datasets.synthetic.stills import render_still, synthesize
 
 PARAMS = SynthParams(count=5, seed=3, height=120, width=160, shelves_per_scene=2, products=None)
@@ -54,8 +56,6 @@ def test_a_facing_taken_away_changes_the_picture_inside_its_box_only(scene):
     assert [box.class_name for box in boxes] == ["gap"]
     straight = place.camera
     pictures = [paint_scene(place.fixture, s, straight, np.random.default_rng(1)) for s in (Stock(full, layers), stock)]
-    from shelfgap_datasets.synthetic.lens import bend
-
     before, after = (bend(p, straight).astype(int) for p in pictures)
     changed = np.abs(before - after).max(2) > 60
     x1, y1, x2, y2 = (round(v) for v in boxes[0].xyxy)
@@ -73,6 +73,69 @@ def _one(place, facings, full, layers, index):
     setback[index] = EMPTY
     openings = find_openings(place.fixture, Stock(setback, layers))
     return place.fixture, place.camera, openings, np.zeros((240, 320), np.bool_)
+
+
+def _pushed_back(place, indices):
+    """Return a full shelf but for some facings, whose stock stands in the depth of the shelf."""
+    facings = place.fixture.facings
+    setback = np.full(len(facings), place.fixture.setback_m)
+    setback[indices] = 0.6 * place.fixture.depth_m
+    return Stock(setback, np.array([f.product.layers for f in facings]))
+
+
+def _labelled_facings(place):
+    """Return the facings of which a hole is labelled, the one nearest to the middle of the view first."""
+    x, y = (float(v) for v in place.camera.position[:2])
+    full = _pushed_back(place, [])
+    facings = place.fixture.facings
+    seen = [i for i in range(len(facings)) if label_openings(*_one(place, facings, full.setback_m, full.layers, i))]
+    boards = place.fixture.boards_m
+    return sorted(
+        seen, key=lambda i: np.hypot((facings[i].x1_m + facings[i].x2_m) / 2 - x, boards[facings[i].shelf] - y)
+    )
+
+
+@pytest.mark.parametrize("scene", [0, 1, 3, 5])
+def test_low_stock_that_neighbours_hide_counts_as_empty(scene):
+    place = build_scene(np.random.default_rng((5, scene)), (240, 320))
+    near, *_, far = _labelled_facings(place)
+    for index, shows in ((near, True), (far, False)):
+        stock = _pushed_back(place, [index])
+        image, shown = paint_shown(place.fixture, stock, place.camera, np.random.default_rng(1))
+        painted = paint_scene(place.fixture, stock, place.camera, np.random.default_rng(1))
+        assert np.array_equal(image, bend(painted, place.camera))
+        others = np.arange(len(stock.setback_m)) != index
+        assert np.array_equal(shown.setback_m[others], stock.setback_m[others])
+        assert shown.setback_m[index] == (stock.setback_m[index] if shows else EMPTY)
+        assert stock.setback_m[index] != EMPTY, "what stands there stays as it is"
+        (opening,) = find_openings(place.fixture, stock)
+        (box,) = label_openings(place.fixture, place.camera, (opening,), np.zeros((240, 320), np.bool_))
+        without = Stock(np.where(others, stock.setback_m, EMPTY), stock.layers)
+        bare = bend(paint_scene(place.fixture, without, place.camera, np.random.default_rng(1)), place.camera)
+        x1, y1, x2, y2 = (round(v) for v in box.xyxy)
+        differs = np.any(bare != image, axis=2)[y1:y2, x1:x2].mean()
+        assert differs > 0.2 if shows else differs < 0.2
+
+
+def test_hidden_low_stock_beside_a_gap_makes_one_gap_with_it():
+    place = build_scene(np.random.default_rng((5, 5)), (240, 320))
+    far = _labelled_facings(place)[-1]
+    stock = _pushed_back(place, [far])
+    stock.setback_m[far - 1] = EMPTY
+    assert {o.class_name for o in find_openings(place.fixture, stock)} == {"gap", "low"}
+    _, shown = paint_shown(place.fixture, stock, place.camera, np.random.default_rng(1))
+    (opening,) = find_openings(place.fixture, shown)
+    assert (opening.class_name, opening.facings) == ("gap", slice(far - 1, far + 1))
+
+
+def test_stills_label_low_stock_only_where_it_shows(monkeypatch):
+    labelled = [render_still(0, scene, view, (240, 320)).boxes for scene in range(6) for view in range(2)]
+    monkeypatch.setattr("shelfgap_datasets.synthetic.shown._LEAST_SHOWN", 0.0)
+    by_stock = [render_still(0, scene, view, (240, 320)).boxes for scene in range(6) for view in range(2)]
+    low, low_by_stock = (
+        sum(box.class_name == "low" for boxes in stills for box in boxes) for stills in (labelled, by_stock)
+    )
+    assert 0 < low < low_by_stock
 
 
 def test_a_full_shelf_has_no_gap():

@@ -40,8 +40,11 @@ def clock(minute):
     return f"2026-01-01T{8 + minute // 60:02d}:{minute % 60:02d}:00"
 
 
-def write_day(root, changes, frames=60, box_xyxy=BOXES):
-    """Write a day of a frame every five minutes; changes: facing -> (minute, state)."""
+def write_day(root, changes, frames=60, box_xyxy=BOXES, looks_empty=None):
+    """Write a day of a frame every five minutes.
+
+    changes: facing -> (minute, state); looks_empty: facing -> minutes from and to which its low stock is hidden.
+    """
     facings = [
         {
             "facing": facing,
@@ -50,6 +53,7 @@ def write_day(root, changes, frames=60, box_xyxy=BOXES):
             "box_xyxy": box_xyxy.get(facing),
             "changes": [{"time": clock(minute), "state": state, "cause": "sold"} for minute, state in mine],
             "occluded": [],
+            "looks_empty": [[clock(start), clock(end)] for start, end in (looks_empty or {}).get(facing, [])],
         }
         for facing, mine in changes.items()
     ]
@@ -120,6 +124,15 @@ def test_low_stock_that_is_called_a_gap_is_a_false_gap(tmp_path):
     assert (found.false_gaps, found.false_lows, found.false_gaps_on_low) == (1, 0, 1)
     as_low = replay(low, seen(low, lambda minute: [("low", 0)] if minute >= 60 else []), PARAMS, 30)
     assert (as_low.false_gaps, as_low.false_lows) == (0, 0)
+
+
+def test_low_stock_that_stays_hidden_may_be_called_a_gap_while_it_is(tmp_path):
+    hidden = write_day(tmp_path, {0: [(0, "full"), (60, "low")], 1: [(0, "low")]}, looks_empty={0: [(60, 100)]})
+    found = replay(hidden, seen(hidden, lambda minute: [("gap", 0)] if 60 <= minute < 100 else []), PARAMS, 30)
+    assert (found.false_gaps, found.false_lows, found.missed) == (0, 0, ()), "nor need anybody be told of a gap"
+    after = replay(hidden, seen(hidden, lambda minute: [("gap", 0)] if minute >= 120 else []), PARAMS, 30)
+    other = replay(hidden, seen(hidden, lambda minute: [("gap", 1)] if 60 <= minute < 100 else []), PARAMS, 30)
+    assert (after.false_gaps, other.false_gaps) == (1, 1)
 
 
 def test_low_stock_that_runs_out_is_alerted_when_it_is_a_gap(tmp_path):

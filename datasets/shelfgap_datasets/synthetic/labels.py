@@ -33,17 +33,30 @@ def label_openings(
     """
     boxes = []
     for opening in openings:
-        outline = _outline(fixture, camera, opening.x_m, opening.y_m, -fixture.setback_m)
+        outline = _outline_opening(fixture, camera, opening)
         box = None if outline is None else _visible_box(fixture, camera, opening, outline, hidden)
         if box is not None:
             boxes.append(Box(opening.class_name, box))
     return tuple(boxes)
 
 
+def opening_mask(fixture: Fixture, camera: Camera, opening: Opening) -> NDArray[np.bool_]:
+    """Return the pixels of an opening in the final frame, (H, W), whatever hides it; none set when outside."""
+    mask = np.zeros(camera.size, np.uint8)
+    outline = _outline_opening(fixture, camera, opening)
+    if outline is not None:
+        _fill(mask, outline, 1)
+    return mask.astype(np.bool_)
+
+
 def label_occluder(hidden: NDArray[np.bool_]) -> tuple[Box, ...]:
     """Box the pixels of an occluder, (H, W), tightly; nothing when there are none."""
     bounds = _bounds(hidden)
     return () if bounds is None else (Box("occluder", bounds),)
+
+
+def _outline_opening(fixture: Fixture, camera: Camera, opening: Opening) -> Array | None:
+    return _outline(fixture, camera, opening.x_m, opening.y_m, -fixture.setback_m)
 
 
 def _outline(

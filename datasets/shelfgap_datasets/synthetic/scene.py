@@ -92,12 +92,13 @@ class Stock:
 
 @dataclass(frozen=True)
 class Opening:
-    """An upright rectangle in a shelf's front where stock is missing: class name and sides in metres."""
+    """An upright rectangle in a shelf's front where stock is missing: class name, sides in metres, its facings."""
 
     class_name: str
     shelf: int
     x_m: tuple[float, float]
     y_m: tuple[float, float]
+    facings: slice
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ def find_openings(fixture: Fixture, stock: Stock) -> tuple[Opening, ...]:
             height = max(f.product.stack_m for f in around)
             if height > 0.72 * (limit - board) and first.shelf + 1 < len(fixture.boards_m):
                 height = limit - board
-            found.append(Opening(names[start], first.shelf, (x1, x2), (board, min(board + height, limit))))
+            y2 = min(board + height, limit)
+            found.append(Opening(names[start], first.shelf, (x1, x2), (board, y2), slice(start, stop)))
         start = stop
     return tuple(found)
 

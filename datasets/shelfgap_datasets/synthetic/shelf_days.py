@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from shelfgap_datasets.synthetic.camera import Camera
 from shelfgap_datasets.synthetic.day import Day, Moment, frame_minutes, simulate_day
 from shelfgap_datasets.synthetic.faces import load_faces
 from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
-from shelfgap_datasets.synthetic.lens import bend, cheapen, develop, draw_light, restore, store
+from shelfgap_datasets.synthetic.lens import cheapen, develop, draw_light, restore, store
 from shelfgap_datasets.synthetic.occluders import paint_occluder
 from shelfgap_datasets.synthetic.parallel import render_in_order
-from shelfgap_datasets.synthetic.render import paint_scene
 from shelfgap_datasets.synthetic.scene import Fixture, Scene, build_scene, find_openings
+from shelfgap_datasets.synthetic.shown import paint_shown
 from shelfgap_datasets.synthetic.stills import ANNOTATED_CLASSES, Still, license_of, refuse_foreign
 from shelfgap_datasets.synthetic.warp import Image
 
@@ -39,17 +39,26 @@ _DATE = "2026-01-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 _MOST_DAYS = 28
 
 
-def render_moment(params: ShelfDayParams, day: int, frame: int) -> tuple[Still, list[int]]:
-    """Render one frame of a day; the arguments alone decide every byte of it.
+@dataclass(frozen=True)
+class Hidden:
+    """What a frame does not show, by numbers of facings.
 
-    Returns:
-        The frame with its boxes, and the facings of which an occluder hides at least half.
+    Attributes:
+        occluded: an occluder hides at least half of them.
+        looks_empty: their low stock stays hidden behind neighbours.
     """
+
+    occluded: list[int]
+    looks_empty: list[int]
+
+
+def render_moment(params: ShelfDayParams, day: int, frame: int) -> tuple[Still, Hidden]:
+    """Render one frame of a day with its boxes; the arguments alone decide every byte of it."""
     scene, played = _play(params, day)
     moment = played.moments[frame]
     size = (params.height, params.width)
     # the same pieces on every frame of a day: only stock, light and visitors change
-    image = bend(paint_scene(scene.fixture, moment.stock, moment.camera, _rng(params, day, 2)), moment.camera)
+    image, shown = paint_shown(scene.fixture, moment.stock, moment.camera, _rng(params, day, 2))
     hidden = np.zeros(size, np.bool_)
     occluders: list[Box] = []
     for visit in moment.visits:
@@ -59,12 +68,12 @@ def render_moment(params: ShelfDayParams, day: int, frame: int) -> tuple[Still, 
         if visit.is_clerk:
             hidden |= paint_occluder(image, rng, "carton")
         occluders += label_occluder(hidden & ~before)
-    boxes = label_openings(scene.fixture, moment.camera, find_openings(scene.fixture, moment.stock), hidden)
+    boxes = label_openings(scene.fixture, moment.camera, find_openings(scene.fixture, shown), hidden)
     jpeg = store(_photograph(image, params, day, frame, moment), _JPEG_QUALITY)
-    covered = [
-        index for index in range(len(scene.fixture.facings)) if _is_covered(scene.fixture, moment.camera, index, hidden)
-    ]
-    return Still(restore(jpeg), (*boxes, *occluders), jpeg), covered
+    facings = range(len(scene.fixture.facings))
+    covered = [index for index in facings if _is_covered(scene.fixture, moment.camera, index, hidden)]
+    unseen = np.flatnonzero(shown.setback_m != moment.stock.setback_m).tolist()
+    return Still(restore(jpeg), (*boxes, *occluders), jpeg), Hidden(covered, unseen)
 
 
 def synthesize_days(
@@ -100,9 +109,9 @@ def synthesize_days(
         jobs = [(partial, params, day, part, license) for day in range(params.days) for part in parts]
         frames: list[dict[str, Any]] = []  # of the day that is being rendered
         for made in render_in_order(_render_frames, jobs, workers):
-            for record, covered in made:
+            for record, not_shown in made:
                 records.append(record)
-                frames.append({"file_name": record.file_name, "time": record.captured_at, "occluded": covered})
+                frames.append({"file_name": record.file_name, "time": record.captured_at, **asdict(not_shown)})
             if len(frames) == per_day:
                 days.append(_timeline(params, len(days), *_play(params, len(days)), frames))
                 frames = []
@@ -147,15 +156,16 @@ def _key(params: ShelfDayParams) -> str:
 
 def _render_frames(
     job: tuple[Path, ShelfDayParams, int, range, str],
-) -> list[tuple[ImageRecord, list[int]]]:
+) -> list[tuple[ImageRecord, Hidden]]:
     folder, params, day, frames, license = job
     part = folder / _PARTS / f"{day}-{frames.start}.json"
     if part.is_file():
-        return [(_record(record), covered) for record, covered in json.loads(part.read_text(encoding="utf-8"))]
+        kept = json.loads(part.read_text(encoding="utf-8"))
+        return [(_record(record), Hidden(**not_shown)) for record, not_shown in kept]
     made = []
     moments = _play(params, day)[1].moments
     for frame in frames:
-        still, covered = render_moment(params, day, frame)
+        still, not_shown = render_moment(params, day, frame)
         name = f"day-{day:02d}/{frame:04d}.jpg"
         (folder / IMAGES_DIR / name).write_bytes(still.jpeg)
         record = ImageRecord(
@@ -171,8 +181,8 @@ def _render_frames(
             captured_at=_time(day, moments[frame].minute),
             boxes=still.boxes,
         )
-        made.append((record, covered))
-    write_text_atomic(part, json.dumps([(asdict(record), covered) for record, covered in made]))
+        made.append((record, not_shown))
+    write_text_atomic(part, json.dumps([(asdict(record), asdict(not_shown)) for record, not_shown in made]))
     return made
 
 
@@ -207,6 +217,7 @@ def _timeline(
                 "box_xyxy": None if box is None else [round(v, 2) for v in box],
                 "changes": changes,
                 "occluded": _spans([(f["time"], index in f["occluded"]) for f in frames]),
+                "looks_empty": _spans([(f["time"], index in f["looks_empty"]) for f in frames]),
             }
         )
     visits = [

@@ -18,11 +18,11 @@ from shelfgap_datasets.params import SynthParams
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
 from shelfgap_datasets.synthetic.faces import Face, load_faces
 from shelfgap_datasets.synthetic.labels import label_occluder, label_openings
-from shelfgap_datasets.synthetic.lens import bend, develop, draw_light, restore, store
+from shelfgap_datasets.synthetic.lens import develop, draw_light, restore, store
 from shelfgap_datasets.synthetic.occluders import paint_occluder
 from shelfgap_datasets.synthetic.parallel import render_in_order
-from shelfgap_datasets.synthetic.render import paint_scene
 from shelfgap_datasets.synthetic.scene import Scene, build_scene, draw_stock, find_openings, nudge
+from shelfgap_datasets.synthetic.shown import paint_shown
 from shelfgap_datasets.synthetic.warp import Image
 
 LICENSE = "CC0-1.0"
@@ -62,11 +62,11 @@ def render_still(seed: int, scene: int, view: int, size: tuple[int, int], produc
     stock_rng, pose_rng, paint_rng, occluder_rng, light_rng = np.random.default_rng((seed, scene, 1 + view)).spawn(5)
     camera = nudge(pose_rng, place.camera)
     stock = draw_stock(stock_rng, place.fixture, camera)
-    image = bend(paint_scene(place.fixture, stock, camera, paint_rng), camera)
+    image, shown = paint_shown(place.fixture, stock, camera, paint_rng)
     hidden = np.zeros(size, np.bool_)
     if occluder_rng.random() < _OCCLUDED_SHARE:
         hidden = paint_occluder(image, occluder_rng)
-    openings = find_openings(place.fixture, stock)
+    openings = find_openings(place.fixture, shown)
     boxes = label_openings(place.fixture, camera, openings, hidden) + label_occluder(hidden)
     low, high = _JPEG_QUALITY
     lit = develop(image, draw_light(light_rng, size[0] / size[1]), light_rng)

@@ -44,6 +44,7 @@ class ShelfDay:
         times: when they were taken, seconds since the epoch; the clock of the store read as UTC.
         zones: one for each facing that is large enough in the frame.
         spans: of each zone by name, from the first frame to the last, without holes.
+        looks_empty: of each zone by name, when low stock stays hidden behind its neighbours.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ShelfDay:
     times: tuple[float, ...]
     zones: tuple[Zone, ...]
     spans: Mapping[str, tuple[Span, ...]]
+    looks_empty: Mapping[str, tuple[Span, ...]]
 
     @property
     def frame_s(self) -> float:
@@ -68,8 +70,9 @@ class ShelfDay:
         ]
 
     def shown(self, zone: str, states: frozenset[str], start: float, end: float) -> bool:
-        """Say whether a zone was in one of some states at any time in [start, end]."""
-        return any(s.state in states and s.start <= end and s.end > start for s in self.spans[zone])
+        """Say whether a zone was in one of some states at any time in [start, end], or looked like it."""
+        spans = (*self.spans[zone], *self.looks_empty[zone])
+        return any(s.state in states and s.start <= end and s.end > start for s in spans)
 
     def availability(self) -> float:
         """Return the true share of time and zones that were not empty."""
@@ -108,6 +111,7 @@ def _read_day(raw: Mapping[str, Any], size: tuple[int, int]) -> ShelfDay:
     times = tuple(_seconds(frame["time"]) for frame in raw["frames"])
     zones: list[Zone] = []
     spans: dict[str, tuple[Span, ...]] = {}
+    looks_empty: dict[str, tuple[Span, ...]] = {}
     for facing in raw["facings"]:
         if facing["box_xyxy"] is None:
             continue
@@ -118,7 +122,11 @@ def _read_day(raw: Mapping[str, Any], size: tuple[int, int]) -> ShelfDay:
         zone = Zone.from_box(f"facing-{facing['facing']}", box, shelf=str(facing["shelf"]))
         zones.append(zone)
         spans[zone.name] = _spans([(_seconds(c["time"]), c["state"]) for c in facing["changes"]], times[0], times[-1])
-    return ShelfDay(f"day-{raw['day']:02d}", tuple(f["file_name"] for f in raw["frames"]), times, tuple(zones), spans)
+        looks_empty[zone.name] = tuple(
+            Span(_seconds(first), _seconds(last) + 1, "gap") for first, last in facing.get("looks_empty", ())
+        )
+    files = tuple(f["file_name"] for f in raw["frames"])
+    return ShelfDay(f"day-{raw['day']:02d}", files, times, tuple(zones), spans, looks_empty)
 
 
 def _spans(changes: list[tuple[float, str]], first: float, last: float) -> tuple[Span, ...]:
