@@ -139,9 +139,10 @@ def _checked_url(table: Table) -> SplitResult:
     try:
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        (url.hostname or "").encode("idna")  # UnicodeError for an empty or an overlong part of a name
     except ValueError:
         usable = False
-    if not usable or not text.isascii() or any(character.isspace() for character in text):
+    if not usable or not (text.isascii() and text.isprintable()) or " " in text:
         raise ConfigError(f"{table.where}: url: expected http://host/path or https://host/path, got something else")
     if url.username is not None or url.password is not None:
         raise ConfigError(f"{table.where}: url: holds a user or password; the signature stands for them, take them out")
