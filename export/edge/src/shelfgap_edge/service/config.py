@@ -105,7 +105,8 @@ class EdgeConfig:
         bundle: a bundle directory, a `.tar`, or the `current` of a `shelfgap-edge pull` state folder.
         state: folder of the outbox, the only one that is written to.
         store: name of the store, in alerts.
-        time_zone: IANA name of the zone in which the status page shows times.
+        time_zone: IANA name of the zone in which people read times; None for UTC on the status page, and for the zone
+            of the device in messages.
         log_level: of Python's logging.
         stop_seconds: how long a stop may take for frames and alerts that are under way.
         cameras: by id.
@@ -116,7 +117,7 @@ class EdgeConfig:
     bundle: Path
     state: Path
     store: str | None
-    time_zone: str
+    time_zone: str | None
     log_level: str
     stop_seconds: float
     detector: DetectorConfig
@@ -177,12 +178,12 @@ def read_config(path: Path) -> EdgeConfig:
     return EdgeConfig(path=path, rest=root, **values)
 
 
-def _time_zone(table: Table) -> str:
-    name: str = table.text("time_zone", "UTC")
+def _time_zone(table: Table) -> str | None:
+    name: str | None = table.text("time_zone", None)
     try:
-        ZoneInfo(name)
+        ZoneInfo(name or "UTC")
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise table.wrong("time_zone", "a name of the IANA time zone database", name) from None
+        raise table.wrong("time_zone", "a name of the IANA time zone database", name or "UTC") from None
     return name
 
 
@@ -286,7 +287,6 @@ def _camera(name: str, table: Table, tokens: Mapping[str, tuple[str, ...]]) -> C
     return camera
 
 
-def _check_cameras(where: str, cameras: Mapping[str, object], tokens: Mapping[str, object]) -> None:
 def _unshown(read: Callable[[], _R], wrong: _R) -> _R:
     """Return what is read, or a wrong value in place of the error: that repeats what may be the token itself."""
     try:
@@ -295,6 +295,7 @@ def _unshown(read: Callable[[], _R], wrong: _R) -> _R:
         return wrong
 
 
+def _check_cameras(where: str, cameras: Mapping[str, object], tokens: Mapping[str, object]) -> None:
     if not cameras:
         raise ConfigError(f"{where}: cameras: expected at least one table [cameras.NAME]")
     unknown = sorted(set(tokens) - set(cameras))
