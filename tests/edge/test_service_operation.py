@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from certificates import Authority
 from published import running_version
+from cryptography.hazmat.primitives import serialization
 from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
 from shelfgap_edge.errors import BundleError
@@ -25,9 +26,10 @@ from shelfgap_edge.pull.slots import Slots
 from shelfgap_edge.pull.state import State, Trial, save_state
 from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.bundles import RunningBundle
-from shelfgap_edge.service.config import DetectorConfig, read_config
+from shelfgap_edge.service.config import DetectorConfig, TlsConfig, read_config
 from shelfgap_edge.service.lasting import check_lasting
 from shelfgap_edge.service.service import Service
+from shelfgap_edge.service.listener import tls_context
 from shelfgap_edge.toml_table import ConfigError
 from stand_in_parts import StandInAssembly
 
@@ -274,7 +276,19 @@ def test_check_loads_certificates_too(tmp_path, bundle):
     config = edge_toml(tmp_path, bundle, ["c1"], http=tls)
     done = subprocess.run([sys.executable, STAND_IN, config, "--check"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "KEY_VALUES_MISMATCH" in done.stderr
+    key, certificate = tmp_path / "localhost.key", tmp_path / "localhost.pem"
+    assert f"http.tls: key: {key} is not the key of certificate {certificate}" in done.stderr
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path, bundle):
+    certificates(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "localhost.key").read_bytes(), None)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    secured = key.private_bytes(*form, serialization.BestAvailableEncryption(b"hunter2"))
+    (tmp_path / "localhost.key").write_bytes(secured)
+    tls = TlsConfig(tmp_path / "localhost.pem", tmp_path / "localhost.key", None, None)
+    with pytest.raises(ConfigError, match=r"http\.tls: key: .*localhost\.key is encrypted; expected a key without"):
+        tls_context(tls)
 
 
 def test_check_as_restart_of_a_pull_refuses_what_the_service_would_refuse(tmp_path, shop):
@@ -350,3 +364,13 @@ def test_mutual_tls_lets_a_camera_in_by_its_certificate_only(tmp_path, bundle, f
     running.process.send_signal(signal.SIGHUP)
     running.wait_for("http.tls.client_ca changes with a restart only")
     assert running.stop() == 0
+def test_one_port_for_frames_and_operators_is_refused_in_one_line(tmp_path, bundle):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    more = f"[http]\nport = {port}\n[admin]\nport = {port}\n"
+    running = start(edge_toml(tmp_path, bundle, ["c1"], more), tmp_path / "log")
+    assert running.process.wait(300) == 1
+    assert f"admin: cannot listen on 127.0.0.1 port {port}: Address already in use" in running.log.read_text()
+
+
