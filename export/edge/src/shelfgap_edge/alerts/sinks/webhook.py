@@ -115,7 +115,7 @@ class Webhook:
             return 0.0
         try:
             seconds = float(int(text))
-        except ValueError:
+        except (ValueError, OverflowError):
             try:
                 seconds = email.utils.parsedate_to_datetime(text).timestamp() - self._wall_clock()
             except (ValueError, TypeError, OverflowError):
