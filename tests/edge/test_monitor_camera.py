@@ -219,6 +219,20 @@ def test_a_gap_that_grows_is_raised():
     assert later[-1].priority == 1
 
 
+def test_a_gap_that_grows_after_somebody_came_waits_anew():
+    zone = Zone.from_box("wide", (0.0, 0.0, 1.0, 1.0))
+    narrow, wide = {"gap": [(0.1, 0.2, 0.15, 0.8)]}, {"gap": [(0.1, 0.2, 0.2, 0.8)]}
+    watched = monitor(replace(PARAMS, escalate_minutes=30), zones=[zone])
+    watch(watched, *[narrow] * 4)
+    (alert,) = watched.open_alerts()
+    watched.acknowledge(alert.alert_id, NOON + 1000)
+    watch(watched, *[narrow] * 20, start=NOON + 1200)
+    grown = NOON + 1200 + 20 * 300
+    told = [event for n in range(12) for event in watched.observe(reading(grown + 300 * n, **wide))]
+    assert [(event.action, event.priority) for event in told] == [("escalated", 3), ("escalated", 2)]
+    assert told[1].at - told[0].at >= 1800
+
+
 def test_the_same_gap_that_returns_soon_is_the_same_alert_again():
     watched = monitor()
     assert [s[1] for s in watch(watched, *[GAP] * 4, *[FULL] * 3, *[GAP] * 4)] == ["opened", "resolved", "reopened"]
