@@ -172,6 +172,10 @@ class CameraMonitor:
         alerts = [*self._alerts.values(), *(watched.alert for watched in self._watched.values())]
         return [alert for alert in alerts if alert is not None and alert.is_open]
 
+    def open_ids(self) -> set[str]:
+        """Return the ids of the alerts that are not resolved, those of zones that are no more too."""
+        return {alert.alert_id for alert in (*self.open_alerts(), *self._gone.values())}
+
     def state(self) -> dict[str, Any]:
         """Return everything that is remembered, as JSON values: numbers, names and ids."""
         return memory.to_json(
