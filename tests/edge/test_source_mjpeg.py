@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import socket
 import threading
 import time
 from types import SimpleNamespace
@@ -119,6 +121,14 @@ def test_single_pictures_are_asked_for_at_the_interval(pictures):
             frames = taken.wait_for(3)
         assert camera.sent >= 3
     assert [bytes(frame.jpeg) for frame in frames] == pictures[:1] * 3
+
+
+def test_a_camera_that_is_asked_for_pictures_for_weeks_leaves_no_connections_behind(pictures):
+    with serving(Camera(pictures[:1], single=True)) as camera, running(mjpeg(camera), taken := Taken()):
+        taken.wait_for(30)
+        gc.collect()
+        closed = [one for one in gc.get_objects() if type(one) is socket.socket and one.fileno() == -1]
+    assert len(closed) < 10
 
 
 @pytest.mark.parametrize(
