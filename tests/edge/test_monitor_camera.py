@@ -359,6 +359,23 @@ def test_a_zone_that_was_taken_out_has_its_alert_resolved():
     assert told == [(0, "resolved", "gap", "right")]
 
 
+def test_zones_that_are_drawn_anew_make_no_camera_seem_moved():
+    pixels = np.random.default_rng(1).integers(0, 255, (6, 6, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    upper = [Zone.from_box(f"zone-{n}", (n / 6, 0.0, (n + 1) / 6, 0.5)) for n in range(6)]
+    lower = [Zone.from_box(f"zone-{n}", (n / 6, 0.5, (n + 1) / 6, 1.0)) for n in range(6)]
+    before, same, redrawn = monitor(zones=upper), monitor(zones=upper), monitor(zones=lower)
+    watch(before, *[{"glance": glance(pixels, upper)}] * 4)
+    for after in (same, redrawn):
+        after.restore(json.loads(json.dumps(before.state())))
+    assert watch(redrawn, *[{"glance": glance(pixels, lower)}] * 6, start=NOON + 1200) == []
+    assert not redrawn.is_held_back
+    watch(same, {"glance": glance(pixels, lower)}, start=NOON + 1200)
+    assert same.is_held_back, "the usual view is remembered"
+    older = before.state()
+    del older["areas"]
+    same.restore(older)
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
