@@ -297,6 +297,22 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     service._outbox.close()
 
 
+def test_a_frame_that_comes_after_a_reload_is_judged_by_what_it_brought(tmp_path, bundle, bright_square):
+    config = edge_toml(tmp_path, bundle, ["c1"])
+    service = Service(read_config(config), StandInAssembly())
+    service._couriers.start()
+    service._worker.start()
+    time.sleep(0.3)  # it waits for a frame
+    edge_toml(tmp_path, bundle, ["c1", "c2"])
+    service._reload()
+    service.put_frame("c2", None, bright_square(), 1000.0).result(60)
+    assert "c2" in service._cameras.last_frames()
+    service._mailbox.close()
+    service._worker.join(60)
+    service._couriers.stop(1)
+    service._outbox.close()
+
+
 def test_pixels_of_a_source_are_judged_and_overwritten(tmp_path, bundle, bright_square):
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
     service._worker.start()
