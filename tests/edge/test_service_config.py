@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import zoneinfo
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,18 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_key(read):
 def test_what_cannot_be_is_refused(read, more, said):
     with pytest.raises(ConfigError, match=said):
         read(GOOD + more)
+
+
+def test_a_machine_without_time_zones_needs_none(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(())
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert read(GOOD + CAMERA).time_zone is None
+        with pytest.raises(ConfigError, match="time_zone: expected a name of the IANA time zone database, got 'UTC'"):
+            read('time_zone = "UTC"\n' + GOOD + CAMERA)
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 def test_a_token_in_place_of_its_hash_is_refused_and_not_repeated(read):
