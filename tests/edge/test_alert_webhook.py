@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import socket
 import ssl
 import time
 from urllib.parse import urlsplit
@@ -133,6 +134,21 @@ def test_a_server_that_is_not_there_or_goes_away_is_tried_again(receiver):
     with pytest.raises(LaterError, match="refused"):
         webhook(receiver).send(step(1))
     receiver.start()
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_an_ipv6_address_without_a_port_keeps_its_last_part(scheme, port, monkeypatch):
+    asked = []
+
+    def refuse(address, *_):
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    tls = ssl.create_default_context() if scheme == "https" else None
+    with pytest.raises(LaterError):
+        Webhook("web", urlsplit(f"{scheme}://[2001:db8::5]/alerts"), KEYS, tls=tls).send(step(1))
+    assert asked == [("2001:db8::5", port)]
 
 
 def test_an_answer_that_drips_ends_with_the_timeout(receiver):

@@ -131,6 +131,22 @@ def test_a_camera_that_is_asked_for_pictures_for_weeks_leaves_no_connections_beh
     assert len(closed) < 10
 
 
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_an_ipv6_address_without_a_port_keeps_its_last_part(scheme, port, monkeypatch):
+    asked, asked_once = [], threading.Event()
+
+    def refuse(address, *_):
+        asked.append(address)
+        asked_once.set()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    url = f"{scheme}://[2001:db8::5]/"
+    with running(make_source({"type": "mjpeg", "camera": "a1", "url": url}), Taken()):
+        asked_once.wait(10)
+    assert set(asked) == {("2001:db8::5", port)}
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -74,10 +74,11 @@ class Webhook:
         headers = {"Content-Type": CONTENT_TYPE, "User-Agent": "shelfgap-edge", "Connection": "close"}
         headers |= signature_headers(self._keys, event.key, int(self._wall_clock()), body)
         host = self._url.hostname or ""
+        # Without a port http.client would take the last part of an IPv6 address for it.
         connection = (
-            http.client.HTTPSConnection(host, self._url.port, timeout=self._timeout_s, context=self._tls)
+            http.client.HTTPSConnection(host, self._url.port or 443, timeout=self._timeout_s, context=self._tls)
             if self._tls
-            else http.client.HTTPConnection(host, self._url.port, timeout=self._timeout_s)
+            else http.client.HTTPConnection(host, self._url.port or 80, timeout=self._timeout_s)
         )
         self._connection, self._broken_off = connection, False
         # A timeout of the socket starts anew with each byte; this one is for all of them.
