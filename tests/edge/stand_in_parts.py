@@ -47,6 +47,9 @@ class CountingMonitor:
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         return [self._event("acknowledged", at)] if alert_id == self.memory["open"] else []
 
+    def open_ids(self) -> set[str]:
+        return {self.memory["open"]} - {None}
+
     def availability(self) -> list:
         return []
 

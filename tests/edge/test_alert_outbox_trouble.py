@@ -196,6 +196,18 @@ def test_what_can_still_be_read_of_a_spoilt_file_is_saved(tmp_path):
     outbox.close()
 
 
+def test_a_step_that_is_no_text_any_more_costs_no_other(tmp_path):
+    path = tmp_path / "outbox.db"
+    written(path, count=10)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("UPDATE events SET body = CAST(x'ff' || body AS TEXT) WHERE key = ?", (step(3).key,))
+    db.close()
+    outbox = Outbox(path, SINKS)
+    assert waiting(outbox) == [step(alert).key for alert in range(10) if alert != 3]
+    assert outbox.states() == {"cam-1": "1"}
+    outbox.close()
+
+
 def test_a_file_of_another_version_is_set_aside(tmp_path, caplog):
     path = tmp_path / "outbox.db"
     written(path)

@@ -10,6 +10,7 @@ import sys
 import threading
 from datetime import UTC
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from zoneinfo import ZoneInfo
 
 import pytest
 from alert_events import step
@@ -187,6 +188,14 @@ def test_apprise_brings_the_text(chat):
     Notify("team", Secret(chat.url), language="fr").send(step(1))
     assert chat.got[0]["title"].replace("\u00a0", " ") == "Nouveau : rayon vide (Coffee, left)"
     assert "Rayon\u00a0: Coffee" in chat.got[0]["message"]
+
+
+def test_apprise_tells_times_of_the_shop(chat, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHAT", chat.url)
+    (tmp_path / "edge.toml").write_text('[[sinks]]\nname = "team"\ntype = "apprise"\naddress_env = "CHAT"\n')
+    (team,) = read_sinks(read_toml(tmp_path / "edge.toml"), ZoneInfo("Asia/Tokyo"))
+    team.sink.send(step(1, since=0.0))
+    assert "Since: 1970-01-01 09:00" in chat.got[-1]["message"]
 
 
 def test_what_apprise_cannot_bring_is_tried_again_without_telling_its_address(chat, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import socket
 import ssl
 import time
 from urllib.parse import urlsplit
@@ -102,6 +103,7 @@ def test_passing_troubles_are_tried_again(receiver, status, whole_sink):
         (email.utils.formatdate(900_000, usegmt=True), 0),
         ("soon", 0),
         ("", 0),
+        ("9" * 400, 0),
     ],
 )
 def test_retry_after_is_obeyed(receiver, text, after_s):
@@ -132,6 +134,21 @@ def test_a_server_that_is_not_there_or_goes_away_is_tried_again(receiver):
     with pytest.raises(LaterError, match="refused"):
         webhook(receiver).send(step(1))
     receiver.start()
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_an_ipv6_address_without_a_port_keeps_its_last_part(scheme, port, monkeypatch):
+    asked = []
+
+    def refuse(address, *_):
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    tls = ssl.create_default_context() if scheme == "https" else None
+    with pytest.raises(LaterError):
+        Webhook("web", urlsplit(f"{scheme}://[2001:db8::5]/alerts"), KEYS, tls=tls).send(step(1))
+    assert asked == [("2001:db8::5", port)]
 
 
 def test_an_answer_that_drips_ends_with_the_timeout(receiver):
@@ -205,6 +222,9 @@ def test_a_receiver_may_ask_for_a_client_certificate(authority, secure_receiver,
         ({"url": "https://"}, "url: expected"),
         ({"url": "https://host:port/"}, "url: expected"),
         ({"url": "https://host/a b"}, "url: expected"),
+        ({"url": "https://host/a\x01b"}, "url: expected"),
+        ({"url": "https://shop..example/"}, "url: expected"),
+        ({"url": f"https://{'a' * 64}.example/"}, "url: expected"),
         ({"url": "https://user:hunter2@host/"}, "url: holds a user or password"),
         ({"url": "https://host/"}, "secret_env or secret_file is missing; secrets do not stand in the configuration"),
         ({"url": "https://host/", "secret_env": "NOT_SET"}, "the environment variable NOT_SET is not set"),

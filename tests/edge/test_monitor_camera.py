@@ -219,6 +219,20 @@ def test_a_gap_that_grows_is_raised():
     assert later[-1].priority == 1
 
 
+def test_a_gap_that_grows_after_somebody_came_waits_anew():
+    zone = Zone.from_box("wide", (0.0, 0.0, 1.0, 1.0))
+    narrow, wide = {"gap": [(0.1, 0.2, 0.15, 0.8)]}, {"gap": [(0.1, 0.2, 0.2, 0.8)]}
+    watched = monitor(replace(PARAMS, escalate_minutes=30), zones=[zone])
+    watch(watched, *[narrow] * 4)
+    (alert,) = watched.open_alerts()
+    watched.acknowledge(alert.alert_id, NOON + 1000)
+    watch(watched, *[narrow] * 20, start=NOON + 1200)
+    grown = NOON + 1200 + 20 * 300
+    told = [event for n in range(12) for event in watched.observe(reading(grown + 300 * n, **wide))]
+    assert [(event.action, event.priority) for event in told] == [("escalated", 3), ("escalated", 2)]
+    assert told[1].at - told[0].at >= 1800
+
+
 def test_the_same_gap_that_returns_soon_is_the_same_alert_again():
     watched = monitor()
     assert [s[1] for s in watch(watched, *[GAP] * 4, *[FULL] * 3, *[GAP] * 4)] == ["opened", "resolved", "reopened"]
@@ -343,6 +357,23 @@ def test_a_zone_that_was_taken_out_has_its_alert_resolved():
     after.restore(json.loads(json.dumps(before.state())))
     told = watch(after, *[GAP] * 3, start=NOON + 1200)
     assert told == [(0, "resolved", "gap", "right")]
+
+
+def test_zones_that_are_drawn_anew_make_no_camera_seem_moved():
+    pixels = np.random.default_rng(1).integers(0, 255, (6, 6, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    upper = [Zone.from_box(f"zone-{n}", (n / 6, 0.0, (n + 1) / 6, 0.5)) for n in range(6)]
+    lower = [Zone.from_box(f"zone-{n}", (n / 6, 0.5, (n + 1) / 6, 1.0)) for n in range(6)]
+    before, same, redrawn = monitor(zones=upper), monitor(zones=upper), monitor(zones=lower)
+    watch(before, *[{"glance": glance(pixels, upper)}] * 4)
+    for after in (same, redrawn):
+        after.restore(json.loads(json.dumps(before.state())))
+    assert watch(redrawn, *[{"glance": glance(pixels, lower)}] * 6, start=NOON + 1200) == []
+    assert not redrawn.is_held_back
+    watch(same, {"glance": glance(pixels, lower)}, start=NOON + 1200)
+    assert same.is_held_back, "the usual view is remembered"
+    older = before.state()
+    del older["areas"]
+    same.restore(older)
 
 
 @pytest.mark.parametrize(

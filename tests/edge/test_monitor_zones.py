@@ -65,6 +65,7 @@ def test_a_zone_is_read_from_its_table():
         ('[[0, 0], [1, 0], [1, "1"]]', r"corners \[x, y\]"),
         ("[[0, 0], [1, 0], [1, nan]]", r"corners \[x, y\]"),
         ("[[0, 0], [1, 0], [1, true]]", r"corners \[x, y\]"),
+        (f"[[0, 0], [1, 0], [1, {10**400}]]", r"corners \[x, y\]"),
         ("[[0, 0], [0.5, 0.5], [1, 1]]", r"around an area"),
         ("[[0, 0], [1, 1], [1, 0], [0, 1.0], [0.5, 1]]", r"no edge crossing another"),
         ("[1, 2, 3]", r"polygon: expected a list of list"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from alert_events import step
@@ -52,6 +53,9 @@ class Shop:
         files = {"ca_file": self.authority.file, "cert_file": self.own.file, "key_file": self.own.key_file, **changes}
         return {key: str(file) for key, file in files.items() if file is not None}
 
+    def tls(self, **changes):
+        return TlsParams(**{key: Path(file) for key, file in self.keys(**changes).items()})
+
     def sink(self, **changes):
         table = {"host": "127.0.0.1", "port": self.broker.port, "client_id": "edge-1", "timeout_s": 1.0, "tls": True}
         return Mqtt.from_table("bus", Table({**table, **self.keys(**changes)}, "edge.toml.sinks[0]"))
@@ -87,7 +91,7 @@ def trouble_with(sink, event, said):
 
 
 def test_steps_arrive_and_a_broker_that_restarts_with_a_new_certificate_gets_what_it_missed(shop):
-    subscriber, sink = Subscriber(shop.broker.port, TlsParams(**shop.keys()).context("test")), shop.sink()
+    subscriber, sink = Subscriber(shop.broker.port, shop.tls().context("test")), shop.sink()
     send_until_taken(sink, step(1))
     assert ACCEPTED in shop.broker.log()
     shop.broker.stop()
@@ -111,7 +115,7 @@ def test_steps_arrive_and_a_broker_that_restarts_with_a_new_certificate_gets_wha
     ],
 )
 def test_a_sink_sends_nothing_to_a_broker_whose_certificate_does_not_hold_and_says_why(shop, impostor, said):
-    subscriber, sink = Subscriber(shop.broker.port, TlsParams(**shop.keys()).context("test")), shop.sink()
+    subscriber, sink = Subscriber(shop.broker.port, shop.tls().context("test")), shop.sink()
     send_until_taken(sink, step(1))
     other = shop.start_impostor(impostor)
     text = trouble_with(sink, step(2), "its certificate does not hold")
@@ -132,7 +136,7 @@ def test_a_sink_sends_nothing_to_a_broker_whose_certificate_does_not_hold_and_sa
 def test_a_sink_without_a_certificate_of_the_authority_is_refused_and_says_so(shop, tmp_path, version, shown):
     other = Authority(tmp_path / "elsewhere").issue("edge-1")
     files = (None, None) if shown == "none" else (other.file, other.key_file)
-    context = TlsParams(**shop.keys(cert_file=files[0], key_file=files[1])).context("test")
+    context = shop.tls(cert_file=files[0], key_file=files[1]).context("test")
     context.maximum_version = ssl.TLSVersion[version]
     password = Secret("hunter2")
     sink = Mqtt(

@@ -106,3 +106,44 @@ def test_the_alerts_of_a_camera_that_is_taken_out_are_resolved(outbox, monkeypat
     (again,) = show_gap(cameras, times, NOON + 86_400)
     assert again.action == "opened"
     assert again.alert_id != opened.alert_id
+
+
+def test_what_a_camera_remembered_cannot_be_read_and_its_alert_is_resolved(outbox, monkeypatch):
+    times = Times(NOON)
+    (opened,) = show_gap(watching(outbox, times, monkeypatch), times, NOON)
+    outbox.put([], {"aisle-3": '{"version": 1, "clo'})
+    cameras = watching(outbox, times, monkeypatch)  # the service starts again
+    assert outbox.open_alerts() == [], "nobody could ever resolve or acknowledge it"
+    outbox.delivered("web", opened.key)
+    last = outbox.next_due("web", 0.0).event
+    assert (last.alert_id, last.action, last.sequence) == (opened.alert_id, "resolved", 2)
+    (again,) = show_gap(cameras, times, NOON + 3600)
+    assert again.action == "opened"
+    watching(outbox, times, monkeypatch)
+    assert [event.alert_id for event in outbox.open_alerts()] == [again.alert_id]
+
+
+def test_a_camera_whose_tick_fails_costs_no_other_its_alert(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    cameras.use(Plan(("aisle-3", "broken")), None)
+    cameras.use(Plan(("aisle-3", "broken", "aisle-4")), None)
+
+    def fail(now):
+        raise TypeError
+
+    monkeypatch.setattr(cameras._monitors["broken"], "tick", fail)
+    for _ in range(4):
+        times.pass_(900)
+        cameras.tick()
+    told = {(event.camera_id, event.kind) for event in outbox.open_alerts()}
+    assert told == {("aisle-3", "camera-silent"), ("aisle-4", "camera-silent")}
+
+
+def test_the_silence_of_a_camera_counts_from_when_it_was_configured(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    times.pass_(86_400)
+    cameras.use(Plan(("aisle-3", "new")), None)
+    times.pass_(60)
+    assert cameras.silence_seconds() == {"aisle-3": 86_460, "new": 60}

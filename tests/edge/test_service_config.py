@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import zoneinfo
 from pathlib import Path
 
 import numpy as np
 import pytest
+from certificates import Authority
 from shelfgap_edge import cli
+from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.config import read_config
 from shelfgap_edge.service.log import JsonFormatter
@@ -69,6 +73,7 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_key(read):
         ("[cameras.c1]\ncolour = 1\n", r"cameras.c1: unknown colour"),
         (CAMERA + '[admin]\nhost = "0.0.0.0"\n', r"admin: host 0.0.0.0 is open to others"),
         (CAMERA + '[http.tls]\ncertificate = "c.pem"\n', r"http.tls: expected both certificate and key"),
+        (CAMERA + '[admin]\nhost_names = ["edge.local:8081"]\n', r"admin: host_names: expected names of hosts without"),
         ('tokens_file = "tokens"\n' + CAMERA, r"tokens_file: .*tokens: No such file"),
     ],
 )
@@ -77,12 +82,46 @@ def test_what_cannot_be_is_refused(read, more, said):
         read(GOOD + more)
 
 
+def test_a_machine_without_time_zones_needs_none(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(())
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert read(GOOD + CAMERA).time_zone is None
+        with pytest.raises(ConfigError, match="time_zone: expected a name of the IANA time zone database, got 'UTC'"):
+            read('time_zone = "UTC"\n' + GOOD + CAMERA)
+    finally:
+        zoneinfo.reset_tzpath()
+
+
 def test_a_token_in_place_of_its_hash_is_refused_and_not_repeated(read):
     token = new_token()
-    for text in (f'[cameras.c1]\ntokens = ["{token}"]\n', CAMERA + f'[admin]\ntoken = "{token}"\n'):
+    for text in (
+        f'[cameras.c1]\ntokens = ["{token}"]\n',
+        f'[cameras.c1]\ntokens = "{token}"\n',
+        CAMERA + f'[admin]\ntoken = "{token}"\n',
+        CAMERA + f'[admin]\ntoken = ["{token}"]\n',
+    ):
         with pytest.raises(ConfigError, match="sha256") as refused:
             read(GOOD + text)
         assert token not in str(refused.value)
+
+
+def test_files_of_sinks_and_sources_are_beside_the_file_too(read, tmp_path):
+    Authority(tmp_path)
+    secret = tmp_path / "hook"
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    secret.chmod(0o600)
+    sink = '[[sinks]]\nname = "web"\ntype = "webhook"\nurl = "https://a"\n'
+    sink += 'secret_file = "hook"\nca_file = "authority.pem"\n'
+    source = '[[sources]]\ntype = "mjpeg"\ncamera = "c1"\nurl_file = "camera"\nca_file = "authority.pem"\n'
+    address = tmp_path / "camera"
+    address.write_text("https://viewer:s3cret@camera.lan/")
+    address.chmod(0o600)
+    (source_made,) = EdgeAssembly().plan(read(GOOD + CAMERA + sink + source)).sources()
+    assert source_made.where == "https://camera.lan"
+    with pytest.raises(ConfigError, match=f"{tmp_path}/days: expected the folder of a dataset"):
+        EdgeAssembly().plan(read(GOOD + CAMERA + '[[sources]]\ntype = "replay"\nfolder = "days"\n'))
 
 
 def test_tokens_from_a_file_that_is_closed_to_others(read, tmp_path, monkeypatch):

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from alert_events import step
 from certificates import Authority
+from cryptography.hazmat.primitives import serialization
 from published import running_version
 from running_service import STAND_IN, edge_toml, start, token_of
 from shelfgap_edge import cli
@@ -25,8 +27,9 @@ from shelfgap_edge.pull.slots import Slots
 from shelfgap_edge.pull.state import State, Trial, save_state
 from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.bundles import RunningBundle
-from shelfgap_edge.service.config import DetectorConfig, read_config
+from shelfgap_edge.service.config import DetectorConfig, TlsConfig, read_config
 from shelfgap_edge.service.lasting import check_lasting
+from shelfgap_edge.service.listener import tls_context
 from shelfgap_edge.service.service import Service
 from shelfgap_edge.toml_table import ConfigError
 from stand_in_parts import StandInAssembly
@@ -89,7 +92,8 @@ def test_a_reload_changes_how_many_connections_there_are_how_slow_they_may_be_an
         slow.sendall(frame[10:])
         slow.settimeout(300)
         assert slow.recv(1024).startswith(b"HTTP/1.1 200")
-        running.stop(timeout=120)  # the upload that never ends is waited for a second, not for ten minutes
+        # The upload that never ends is waited for a second, not for ten minutes; nothing that was taken in is lost.
+        assert running.stop(timeout=120) == 0
 
 
 def test_a_reload_refuses_what_is_fixed_at_the_start(tmp_path, bundle):
@@ -174,6 +178,9 @@ def test_a_bundle_that_the_monitors_do_not_accept_changes_nothing(tmp_path, writ
     with pytest.raises(BundleError, match="none: No such file"):
         running.changed(tmp_path / "none", config, lambda manifest: None)
     assert "No such file" in running.failure
+    assert not running.changed(tmp_path / "none", config, lambda manifest: None), "it is said once, not at each look"
+    with pytest.raises(BundleError, match="none: No such file"):
+        running.changed(tmp_path / "none", config, lambda manifest: None, retry=True)
     assert running.changed(another, config, lambda manifest: None)
     assert (running.detector.manifest.version, running.failure) == ("2", None)
 
@@ -195,6 +202,43 @@ def test_stop_judges_what_waits_and_ends_with_0(tmp_path, bundle, frame):
     assert running.stop() == 0
     stopped = running.lines()[-1]
     assert (stopped["message"], stopped["finished"]) == ("stopped", True)
+
+
+def test_a_stop_that_may_take_no_time_ends_with_0_where_nothing_waits(tmp_path, bundle):
+    running = start(edge_toml(tmp_path, bundle, ["c1"], "stop_seconds = 0"), tmp_path / "log").wait_ready()
+    assert running.stop() == 0
+    assert running.lines()[-1]["finished"] is True
+
+
+def test_sinks_hear_of_alerts_that_end_with_a_camera_taken_out_before_a_restart(tmp_path, bundle):
+    sink = '[[sinks]]\nname = "lines"\ntype = "stdout"'
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1", "c2"], sink)), EdgeAssembly())
+    service._outbox.put([step(1, camera_id="c2")], {"c2": "null"})
+    service._outbox.close()
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"], sink)), EdgeAssembly())
+    service._outbox.delivered("lines", step(1).key)
+    event = service._outbox.next_due("lines", 0.0).event
+    assert (event.key, event.action) == (step(1, 2).key, "resolved")
+    service._outbox.close()
+
+
+def test_a_bundle_that_a_reload_takes_or_refuses_is_counted(tmp_path, write_bundle):
+    config = edge_toml(tmp_path, write_bundle(tmp_path / "one"), ["c1"])
+    service = Service(read_config(config), StandInAssembly())
+
+    def reload(bundle):
+        edge_toml(tmp_path, bundle, ["c1"])
+        service._reload()
+        return [
+            service.metrics.registry.get_sample_value("shelfgap_bundle_switches_total", {"outcome": outcome})
+            for outcome in ("taken", "refused")
+        ]
+
+    service._couriers.start()
+    assert reload(write_bundle(tmp_path / "two", version="2")) == [1, None]
+    assert reload(tmp_path / "none") == [1, 1]
+    service._couriers.stop(1)
+    service._outbox.close()
 
 
 def test_memory_of_cameras_outlives_a_kill_once_it_was_written(tmp_path, bundle, frame):
@@ -227,6 +271,20 @@ def test_systemd_is_told_and_a_stuck_worker_ends_the_pings(tmp_path, bundle, fra
             said += channel.recv(4096).decode().splitlines()
 
 
+def test_a_reload_that_fails_in_an_unforeseen_way_is_over_for_systemd_too(tmp_path, bundle, monkeypatch):
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr(service._couriers, "use", lambda plan: 1 / 0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.settimeout(60)
+        with pytest.raises(ZeroDivisionError):
+            service._reload()
+        assert channel.recv(4096).startswith(b"RELOADING=1")
+        assert channel.recv(4096) == b"READY=1\nSTATUS=the last reload failed, see the log"
+    service._outbox.close()
+
+
 def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
     assert service.health() == ["the worker has ended"]
@@ -236,6 +294,22 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     assert "no sign of life" in service.health()[0]
     service._outbox.trouble = "disk full"
     assert service.unreadiness()[1] == "the outbox cannot be written: disk full"
+    service._outbox.close()
+
+
+def test_a_frame_that_comes_after_a_reload_is_judged_by_what_it_brought(tmp_path, bundle, bright_square):
+    config = edge_toml(tmp_path, bundle, ["c1"])
+    service = Service(read_config(config), StandInAssembly())
+    service._couriers.start()
+    service._worker.start()
+    time.sleep(0.3)  # it waits for a frame
+    edge_toml(tmp_path, bundle, ["c1", "c2"])
+    service._reload()
+    service.put_frame("c2", None, bright_square(), 1000.0).result(60)
+    assert "c2" in service._cameras.last_frames()
+    service._mailbox.close()
+    service._worker.join(60)
+    service._couriers.stop(1)
     service._outbox.close()
 
 
@@ -274,7 +348,19 @@ def test_check_loads_certificates_too(tmp_path, bundle):
     config = edge_toml(tmp_path, bundle, ["c1"], http=tls)
     done = subprocess.run([sys.executable, STAND_IN, config, "--check"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "KEY_VALUES_MISMATCH" in done.stderr
+    key, certificate = tmp_path / "localhost.key", tmp_path / "localhost.pem"
+    assert f"http.tls: key: {key} is not the key of certificate {certificate}" in done.stderr
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path, bundle):
+    certificates(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "localhost.key").read_bytes(), None)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    secured = key.private_bytes(*form, serialization.BestAvailableEncryption(b"hunter2"))
+    (tmp_path / "localhost.key").write_bytes(secured)
+    tls = TlsConfig(tmp_path / "localhost.pem", tmp_path / "localhost.key", None, None)
+    with pytest.raises(ConfigError, match=r"http\.tls: key: .*localhost\.key is encrypted; expected a key without"):
+        tls_context(tls)
 
 
 def test_check_as_restart_of_a_pull_refuses_what_the_service_would_refuse(tmp_path, shop):
@@ -304,6 +390,16 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path, bundle):
         assert running.process.wait(300) == 1
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in running.log.read_text()
     assert "Traceback" not in running.log.read_text()
+
+
+def test_one_port_for_frames_and_operators_is_refused_in_one_line(tmp_path, bundle):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    more = f"[http]\nport = {port}\n[admin]\nport = {port}\n"
+    running = start(edge_toml(tmp_path, bundle, ["c1"], more), tmp_path / "log")
+    assert running.process.wait(300) == 1
+    assert f"admin: cannot listen on 127.0.0.1 port {port}: Address already in use" in running.log.read_text()
 
 
 def test_no_configuration_no_traceback(tmp_path, capsys):

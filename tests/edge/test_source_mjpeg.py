@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import socket
 import threading
 import time
 from types import SimpleNamespace
@@ -119,6 +121,30 @@ def test_single_pictures_are_asked_for_at_the_interval(pictures):
             frames = taken.wait_for(3)
         assert camera.sent >= 3
     assert [bytes(frame.jpeg) for frame in frames] == pictures[:1] * 3
+
+
+def test_a_camera_that_is_asked_for_pictures_for_weeks_leaves_no_connections_behind(pictures):
+    with serving(Camera(pictures[:1], single=True)) as camera, running(mjpeg(camera), taken := Taken()):
+        taken.wait_for(30)
+        gc.collect()
+        closed = [one for one in gc.get_objects() if type(one) is socket.socket and one.fileno() == -1]
+    assert len(closed) < 10
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_an_ipv6_address_without_a_port_keeps_its_last_part(scheme, port, monkeypatch):
+    asked, asked_once = [], threading.Event()
+
+    def refuse(address, *_):
+        asked.append(address)
+        asked_once.set()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    url = f"{scheme}://[2001:db8::5]/"
+    with running(make_source({"type": "mjpeg", "camera": "a1", "url": url}), Taken()):
+        asked_once.wait(10)
+    assert set(asked) == {("2001:db8::5", port)}
 
 
 @pytest.mark.parametrize(

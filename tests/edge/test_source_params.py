@@ -53,6 +53,7 @@ def test_the_examples_of_the_documentation_are_read(monkeypatch):
         ({"type": "mjpeg", "url": "http://camera"}, "camera is missing"),
         ({"type": "mjpeg", "camera": "a1"}, "expected one of url, url_env, url_file, got none"),
         ({"type": "mjpeg", "camera": "a1", "url": "http://c", "url_env": "X"}, "got url and url_env"),
+        ({"type": "mjpeg", "camera": "a1", "url": "http://c..lan"}, "url: expected an address"),
         ({"type": "mjpeg", "camera": "a1", "url": "rtsp://c/x"}, "url: expected an address that begins with http://"),
         ({"type": "rtsp", "camera": "a1", "url": "http://c/x"}, "begins with rtsp:// or rtsps://"),
         ({"type": "mjpeg", "camera": "a1", "url": "http:///x"}, "url: expected an address"),

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from shelfgap_edge.sources.recording import read_recording
 from shelfgap_edge.sources.v4l2 import do_not_block
 from shelfgap_edge.toml_table import ConfigError
 from taken import Taken, make_source, running, wait_until
@@ -115,6 +116,11 @@ def test_files_that_cannot_be_used_are_counted_and_the_others_come(day):
     source = replay(day, speed="max", max_bytes=1024)
     assert [one[1] for one in all_of(source)] == [JPEG % 0]
     assert source.state().failures == {"too-large": 1, "not-jpeg": 1, "not-found": 1}
+
+
+def test_a_folder_that_the_system_refuses_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be listed \\(File name too long\\)"):
+        read_recording(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def test_a_page_is_whole_and_asks_for_nothing(language, status):
     assert reader.tags[0] == ("html", {"lang": language})
 
 
+def test_what_is_said_of_trouble_is_said_once_and_not_with_each_refresh():
+    page = render(replace(shop_status(), problems=("the outbox cannot be written: disk full",)), "en")
+    reader = Reader(page)
+    (summary,) = [a["data-summary"] for tag, a in reader.tags if a.get("id") == "content"]
+    assert summary.endswith("3 to acknowledge. Not ready: the outbox cannot be written: disk full.")
+    assert [a["id"] for _, a in reader.tags if a.get("role") == "alert"] == ["stale"], "new with each refresh"
+    assert all("id" in a for tag, a in reader.tags if tag == "summary"), "without it a refresh takes the focus away"
+
+
+def test_without_an_alert_nothing_is_claimed_of_the_shelves():
+    waiting = CameraStatus("a1", "waiting", None, 0, {})
+    for language, said in (("en", "No open alert."), ("fr", "Aucune alerte ouverte.")):
+        assert f">{said}</p>" in render(replace(EMPTY, cameras=(waiting,)), language)
+
+
 def test_of_many_zones_the_worst_are_shown():
     zones = tuple(AvailabilityStatus("zone", f"zone-{n}", "a1", None, n / 1000, (n / 1000,) * 24) for n in range(1000))
     page = render(replace(EMPTY, availability=zones[::-1]), "en")

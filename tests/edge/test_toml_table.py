@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from shelfgap_edge.toml_table import ConfigError, Table, read_toml
 
@@ -49,6 +51,7 @@ def test_what_is_left_out_takes_its_default():
     [
         ("k = 1", lambda t: t.text("k"), "k: expected a string, got 1"),
         ('k = ""', lambda t: t.text("k"), "k: expected a string that is not empty"),
+        ('k = "a\\u0000b"', lambda t: t.path("k"), "k: expected a string that is not empty and has no NUL"),
         ("k = true", lambda t: t.integer("k", low=0, high=9), "k: expected an integer from 0 to 9, got True"),
         ("k = 1.5", lambda t: t.integer("k", low=0, high=9), "k: expected an integer from 0 to 9, got 1.5"),
         ("k = 10", lambda t: t.integer("k", low=0, high=9), "k: expected an integer from 0 to 9, got 10"),
@@ -77,3 +80,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"bad\.toml: .*utf-8"):
         read_toml(path)
+    for value in ("9" * 5000, "[" * 5000 + "]" * 5000):
+        path.write_text(f"k = {value}")
+        with pytest.raises(ConfigError, match=r"bad\.toml: "):
+            read_toml(path)
+
+
+def test_paths_are_relative_to_the_file_in_every_table(table, tmp_path):
+    read = table('a = "one"\nb = "/two"\n[inner]\nc = "three"\n[[rows]]\nd = "four"\n[by.one]\ne = "five"\n')
+    assert (read.path("a"), read.path("b"), read.path("z", None)) == (tmp_path / "one", Path("/two"), None)
+    assert read.table("inner").path("c") == tmp_path / "three"
+    assert read.tables("rows")[0].path("d") == tmp_path / "four"
+    assert read.named("by")["one"].path("e") == tmp_path / "five"
+    assert Table({"a": "one"}, "x").path("a") == Path("one")

@@ -23,9 +23,9 @@ class TlsParams:
         cert_file, key_file: client certificate and its key, where the other end asks for one.
     """
 
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
     @classmethod
     def from_table(cls, table: Table, *, is_used: bool, used_with: str) -> TlsParams:
@@ -39,10 +39,10 @@ class TlsParams:
         Raises:
             ConfigError: they are given for a connection in the clear, or a certificate without its key.
         """
-        files = {key: table.text(key, None) for key in _KEYS}
+        files = {key: table.path(key, None) for key in _KEYS}
         for key, file in files.items():
             if file is not None and not is_used:
-                raise table.wrong(key, f"{used_with} beside it", file)
+                raise table.wrong(key, f"{used_with} beside it", str(file))
         if (files["cert_file"] is None) != (files["key_file"] is None):
             raise ConfigError(f"{table.where}: cert_file and key_file: expected both or neither")
         return cls(**files)
@@ -59,8 +59,7 @@ class TlsParams:
         context = _trusting(self.ca_file, f"{where}: ca_file")
         context.sslsocket_class = _Socket
         if self.cert_file is not None and self.key_file is not None:
-            _trusting(self.cert_file, f"{where}: cert_file")  # OpenSSL does not say which of the two it cannot read
-            _load_own(context, self.cert_file, self.key_file, f"{where}: key_file")
+            load_own(context, self.cert_file, self.key_file, where)
         return context
 
 
@@ -100,7 +99,7 @@ def describe(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _trusting(file: str | None, where: str) -> ssl.SSLContext:
+def _trusting(file: Path | None, where: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=file)
     except ssl.SSLError:
@@ -109,16 +108,37 @@ def _trusting(file: str | None, where: str) -> ssl.SSLContext:
         raise ConfigError(f"{where}: {file}: {error.strerror}") from None
 
 
-def _load_own(context: ssl.SSLContext, certificate: str, key: str, where: str) -> None:
-    def ask_for_passphrase() -> str:
-        raise ConfigError(f"{where}: {key} is encrypted; expected a key without a passphrase")
+def load_own(
+    context: ssl.SSLContext,
+    certificate: Path,
+    key: Path,
+    where: str,
+    names: tuple[str, str] = ("cert_file", "key_file"),
+) -> None:
+    """Have a context show a certificate.
 
-    check_private(Path(key), where)
+    Args:
+        context: of a client or of a server.
+        certificate: a file in PEM.
+        key: that of the certificate, alike.
+        where: for messages.
+        names: of the two in the configuration.
+
+    Raises:
+        ConfigError: a file is missing, is no certificate or no key, has a passphrase, or others may read the key.
+    """
+
+    def ask_for_passphrase() -> str:
+        raise ConfigError(f"{of_key}: {key} is encrypted; expected a key without a passphrase")
+
+    of_key = f"{where}: {names[1]}"
+    check_private(key, of_key)
+    _trusting(certificate, f"{where}: {names[0]}")  # OpenSSL does not say which of the two it cannot read
     try:
         context.load_cert_chain(certificate, key, ask_for_passphrase)  # OpenSSL's own would wait at a terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigError(f"{where}: {key} is not the key of cert_file {certificate}") from None
-        raise ConfigError(f"{where}: {key} holds no private key in PEM") from None
+            raise ConfigError(f"{of_key}: {key} is not the key of {names[0]} {certificate}") from None
+        raise ConfigError(f"{of_key}: {key} holds no private key in PEM") from None
     except OSError as error:
-        raise ConfigError(f"{where}: {key}: {error.strerror}") from None
+        raise ConfigError(f"{of_key}: {key}: {error.strerror}") from None

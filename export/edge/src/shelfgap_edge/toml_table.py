@@ -23,6 +23,7 @@ class Table:
     Args:
         values: as tomllib gives them.
         where: file and name of the table, for messages.
+        folder: to which paths in it are relative.
 
     >>> table = Table({"port": 80}, "edge.toml: http")
     >>> table.integer("port", low=1, high=65535), table.text("host", "127.0.0.1")
@@ -30,17 +31,22 @@ class Table:
     >>> table.done()
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self.where = where
+    def __init__(self, values: Mapping[str, Any], where: str, folder: Path = Path()) -> None:
+        self.where, self._folder = where, folder
         self._left = dict(values)
         self._asked: list[str] = []
 
     def text(self, key: str, default: Any = _REQUIRED) -> Any:
         """Return a non-empty string, or the default."""
         value = self._take(key, str, "a string", default)
-        if value == "":
-            raise self.wrong(key, "a string that is not empty", value)
+        if value is not default and (not value or "\0" in value):  # the system takes no NUL in any name
+            raise self.wrong(key, "a string that is not empty and has no NUL", value)
         return value
+
+    def path(self, key: str, default: Any = _REQUIRED) -> Any:
+        """Return a path, relative to the folder of the file unless it is absolute, or the default."""
+        value = self.text(key, default)
+        return value if value is default else self._folder / value
 
     def flag(self, key: str, default: Any = _REQUIRED) -> Any:
         """Return true or false, or the default."""
@@ -82,12 +88,12 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Return a table inside this one; an empty one where it is left out."""
-        return Table(self._take(key, dict, "a table", {}), f"{self.where}.{key}")
+        return self._inner(self._take(key, dict, "a table", {}), key)
 
     def tables(self, key: str) -> list[Table]:
         """Return an array of tables, which may be left out."""
         listed = self.items(key, dict, [])
-        return [Table(values, f"{self.where}.{key}[{number}]") for number, values in enumerate(listed)]
+        return [self._inner(values, f"{key}[{number}]") for number, values in enumerate(listed)]
 
     def named(self, key: str) -> dict[str, Table]:
         """Return the tables of a table of tables by name."""
@@ -95,7 +101,7 @@ class Table:
         for name, values in inner.items():
             if not isinstance(values, dict):
                 raise self.wrong(f"{key}.{name}", "a table", values)
-        return {name: Table(values, f"{self.where}.{key}.{name}") for name, values in inner.items()}
+        return {name: self._inner(values, f"{key}.{name}") for name, values in inner.items()}
 
     def done(self) -> None:
         """Refuse keys that nobody asked for.
@@ -111,6 +117,9 @@ class Table:
     def wrong(self, key: str, expected: str, got: object) -> ConfigError:
         """Return the error for a value of this table."""
         return ConfigError(f"{self.where}: {key}: expected {expected}, got {got!r}")
+
+    def _inner(self, values: Mapping[str, Any], name: str) -> Table:
+        return Table(values, f"{self.where}.{name}", self._folder)
 
     def _take(self, key: str, kind: type | tuple[type, ...], expected: str, default: Any) -> Any:
         self._asked.append(key)
@@ -131,6 +140,6 @@ def read_toml(path: Path) -> Table:
         ConfigError: it is not there, not readable or not TOML.
     """
     try:
-        return Table(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Table(tomllib.loads(path.read_text(encoding="utf-8")), path.name, path.parent)
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, thousands of digits or of brackets
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -95,15 +95,15 @@ class Journal:
         self.save(now=True)
         if self.unsaved.rows:
             _LOGGER.error("outbox %s: %d alert steps could not be saved", self._path.name, len(self.unsaved.rows))
-        if self._store is not None:
-            self._store.close()
-        self._store, self._closed = None, True
+        self._close_store()
+        self._closed = True
 
     def _open(self) -> None:
         try:
             self._store = Store(self._path, self._limits.max_bytes)
             self.memory = Memory(self._store.load())
         except SpoiltError as error:
+            self._close_store()  # else it has the file for itself
             self.memory = Memory(salvage(self._path))
             try:
                 self._replace_file(error)
@@ -207,9 +207,12 @@ class Journal:
             )
         self.trouble = why
 
-    def _replace_file(self, why: SpoiltError) -> None:
+    def _close_store(self) -> None:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _replace_file(self, why: SpoiltError) -> None:
+        self._close_store()
         _LOGGER.error("outbox %s: %s; %s", self._path.name, why, set_aside(self._path))
         self.unsaved = self.memory.everything()

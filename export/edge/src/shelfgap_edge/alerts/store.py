@@ -217,8 +217,16 @@ class Store:
 def salvage(path: Path) -> Kept:
     """Return what can still be read of a damaged file, which may be nothing."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+        db.text_factory = _text  # else what is no UTF-8 ends the reading of its table
         return _read(db, tolerant=True)
     return Kept()
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _read(db: sqlite3.Connection, *, tolerant: bool = False) -> Kept:

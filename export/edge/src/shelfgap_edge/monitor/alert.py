@@ -67,7 +67,8 @@ class Alert:
         kind, since, priority: as last told.
         sequence: of the last step.
         status: where it stands.
-        changed_at: when it was opened or reopened, or since it is resolved: time of that step, seconds.
+        changed_at: when it was opened or reopened, or got worse after somebody saw to it, or since it is resolved: time
+            of that step, seconds.
         is_escalated: by time, since it was opened or reopened.
     """
 
@@ -137,6 +138,8 @@ def _raised(place: Place, alert: Alert, trouble: Trouble, at: float, params: Mon
     if trouble.kind != alert.kind or trouble.priority < alert.priority:
         priority = min(alert.priority, trouble.priority)
         worse = replace(alert, kind=trouble.kind, priority=priority, since=trouble.since, status="open")
+        if alert.status == "acknowledged":  # somebody came: nobody has waited yet
+            worse = replace(worse, changed_at=at)
         return _told(place, worse, "escalated", at, trouble.width_norm)
     if alert.status == "open" and not alert.is_escalated and at - alert.changed_at >= 60 * params.escalate_minutes:
         late = replace(alert, priority=max(1, alert.priority - 1), is_escalated=True)

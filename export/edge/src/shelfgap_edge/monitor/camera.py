@@ -14,7 +14,7 @@ from shelfgap_edge.monitor.availability import HOUR_S, ObservedHour
 from shelfgap_edge.monitor.clock import Clock, is_plausible
 from shelfgap_edge.monitor.facings import new_facings, to_forget
 from shelfgap_edge.monitor.params import MonitorParams
-from shelfgap_edge.monitor.reading import FrameReading
+from shelfgap_edge.monitor.reading import FrameReading, areas_of
 from shelfgap_edge.monitor.silence import Silence
 from shelfgap_edge.monitor.view import Verdict, View
 from shelfgap_edge.monitor.watched_zone import WatchedZone, look_at
@@ -172,6 +172,10 @@ class CameraMonitor:
         alerts = [*self._alerts.values(), *(watched.alert for watched in self._watched.values())]
         return [alert for alert in alerts if alert is not None and alert.is_open]
 
+    def open_ids(self) -> set[str]:
+        """Return the ids of the alerts that are not resolved, those of zones that are no more too."""
+        return {alert.alert_id for alert in (*self.open_alerts(), *self._gone.values())}
+
     def state(self) -> dict[str, Any]:
         """Return everything that is remembered, as JSON values: numbers, names and ids."""
         return memory.to_json(
@@ -184,13 +188,15 @@ class CameraMonitor:
                 self._gone,
                 self._learnt,
                 {name: zone.bounds_norm for name, zone in self._zones.items()} if self._learns else {},
+                areas_of(self.glance_zones),
             )
         )
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned, also after a restart or with other zones.
 
-        A zone that is no more has its alert resolved with the next frame or tick.
+        A zone that is no more has its alert resolved with the next frame or tick. Where zones that the usual view is
+        made of were drawn anew, it is learnt anew.
 
         Raises:
             MonitorStateError: not such a state; nothing is changed then.
@@ -203,7 +209,9 @@ class CameraMonitor:
             if name not in self._zones and watched.alert is not None and watched.alert.is_open:
                 self._gone[name] = watched.alert
         self._watched = {name: kept.watched.get(name, WatchedZone()) for name in self._zones}
-        self._clock, self._silence, self._view, self._learnt = kept.clock, kept.silence, kept.view, kept.learnt
+        is_same_view = kept.areas is None or kept.areas == areas_of(self.glance_zones)
+        self._view = kept.view if is_same_view else kept.view.accepted()
+        self._clock, self._silence, self._learnt = kept.clock, kept.silence, kept.learnt
         self._alerts = {kind: kept.alerts.get(kind) for kind in _CAMERA_KINDS}
 
     def _advance(self, at: float) -> list[AlertEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,10 @@ class MonitorStateError(ShelfgapError):
 
 @dataclass(frozen=True)
 class Memory:
-    """Everything that a monitor remembers; see `camera.CameraMonitor`."""
+    """Everything that a monitor remembers; see `camera.CameraMonitor`.
+
+    `areas` are those of the usual view, see `reading.areas_of`; None in a state of before they were kept.
+    """
 
     clock: Clock
     silence: Silence
@@ -37,6 +40,7 @@ class Memory:
     gone: Mapping[str, Alert]
     learnt: int
     facings: Mapping[str, Box]
+    areas: tuple[Box, ...] | None
 
 
 def to_json(memory: Memory) -> dict[str, Any]:
@@ -51,6 +55,7 @@ def to_json(memory: Memory) -> dict[str, Any]:
         "gone": {name: asdict(alert) for name, alert in memory.gone.items()},
         "learnt": memory.learnt,
         "facings": {name: list(box) for name, box in memory.facings.items()},
+        "areas": [list(box) for box in memory.areas or ()],
     }
 
 
@@ -64,6 +69,7 @@ def from_json(state: Mapping[str, Any]) -> Memory:
     if version != STATE_VERSION:
         raise MonitorStateError(f"the state of a monitor has version {version!r}, expected {STATE_VERSION}")
     try:
+        areas = state.get("areas")
         return Memory(
             Clock(**state["clock"]),
             Silence(**state["silence"]),
@@ -72,7 +78,8 @@ def from_json(state: Mapping[str, Any]) -> Memory:
             {name: _watched(values) for name, values in state["watched"].items()},
             {name: Alert(**alert) for name, alert in state["gone"].items()},
             int(state["learnt"]),
-            {name: (float(a), float(b), float(c), float(d)) for name, (a, b, c, d) in state["facings"].items()},
+            {name: _box(values) for name, values in state["facings"].items()},
+            None if areas is None else tuple(_box(values) for values in areas),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MonitorStateError(f"the state of a monitor is damaged ({type(error).__name__}: {error})") from None
@@ -90,6 +97,11 @@ def not_after(value: T, at: float) -> T:
         elif is_dataclass(old):
             changed[field.name] = not_after(old, at)
     return replace(value, **changed)
+
+
+def _box(values: Sequence[float]) -> Box:
+    x1, y1, x2, y2 = map(float, values)
+    return x1, y1, x2, y2
 
 
 def _view(values: Mapping[str, Any]) -> View:

@@ -84,8 +84,12 @@ def glance(pixels: NDArray[np.uint8], zones: Sequence[Zone]) -> Glance:
     """
     rows = pixels[:: max(1, len(pixels) // _ROWS)].astype(np.uint16)
     luma = (rows[..., 0] + 2 * rows[..., 1] + rows[..., 2]).astype(np.float32) / np.float32(4)
-    boxes = [zone.bounds_norm for zone in zones] if len(zones) >= _ENOUGH_ZONES else _GRID
-    return Glance(_look(luma), tuple(_look(_cut(luma, box)) for box in boxes))
+    return Glance(_look(luma), tuple(_look(_cut(luma, box)) for box in areas_of(zones) or _GRID))
+
+
+def areas_of(zones: Sequence[Zone]) -> tuple[Box, ...]:
+    """Return the areas of a glance that zones make; none where they are too few, and cells take their place."""
+    return tuple(zone.bounds_norm for zone in zones) if len(zones) >= _ENOUGH_ZONES else ()
 
 
 def _cut(luma: NDArray[np.float32], box: Box) -> NDArray[np.float32]:

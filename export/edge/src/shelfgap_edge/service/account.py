@@ -57,7 +57,7 @@ def give_account(
         title=config.store or "shelfgap",
         version=version("shelfgap-edge"),
         bundle=f"{manifest.name} {manifest.version}",
-        time_zone=config.time_zone,
+        time_zone=config.time_zone or "UTC",
         problems=tuple(problems),
         waiting=dict(outbox.figures().waiting),
         cameras=_cameras(config, cameras, alerts, metrics.frames_by_outcome()),

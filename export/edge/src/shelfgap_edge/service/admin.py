@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -72,7 +71,8 @@ def admin_app(operated: Operated, config: AdminConfig, pages: Sequence[BaseRoute
             return JSONResponse({"error": "no-such-alert", "detail": "no open alert has this id"}, 404)
         return JSONResponse({"status": "acknowledged", "alert_id": alert_id, "sequence": events[-1].sequence})
 
-    names = [*config.host_names, config.host, "localhost", "127.0.0.1", "::1", "[::1]"]
+    hosts = [*config.host_names, config.host, "localhost", "127.0.0.1", "::1"]
+    names = [f"[{host}]" if ":" in host else host for host in hosts]
     open_to_all = config.host in ("0.0.0.0", "::") and not config.host_names
     return Starlette(
         routes=[
@@ -117,7 +117,7 @@ def _presented(authorization: str) -> str:
         return ""
     try:
         return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not Base64, not UTF-8
         return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from shelfgap_edge.alerts.dispatcher import Dispatcher as SinkDispatcher
 from shelfgap_edge.alerts.limits import OutboxLimits
@@ -33,14 +34,13 @@ class EdgePlan(Plan):
     """
 
     def __init__(self, config: EdgeConfig) -> None:
-
         rest = config.rest
         self._config = config
         self._monitor_table = rest.table("monitor")
         MonitorParams.from_table(copy.deepcopy(self._monitor_table))  # what is wrong is said now
         self._zones = {name: zones_from_tables(camera.zones) for name, camera in config.cameras.items()}
         self.limits = OutboxLimits.from_table(rest.table("outbox"))
-        self._sinks = read_sinks(rest)
+        self._sinks = read_sinks(rest, None if config.time_zone is None else ZoneInfo(config.time_zone))
         sources = [SourceParams.from_table(table) for table in rest.tables("sources")]
         rest.done()
         self._sources = [params.source(config.cameras.keys()) for params in sources]

@@ -117,7 +117,10 @@ class RunningBundle:
             detector = load_tested(bundle, config)
             accept(detector.manifest)
         except ShelfgapError as error:
+            is_told = stamp is None and self.failure == str(error)  # there is none, as before
             self._refused, self.failure = stamp, str(error)
+            if is_told and not retry:
+                return False
             raise
         self.detector, self._stamp, self._config = detector, stamp, config
         self.failure = self._refused = None

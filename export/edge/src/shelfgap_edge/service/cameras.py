@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.contract import Manifest
@@ -36,22 +37,24 @@ class Cameras:
         self._monitors: dict[str, Monitor] = {}
         self._plan: Plan | None = None
         self._changed: set[str] = set()  # cameras whose state is not in the outbox
-        self._saved_at = self._started_at = time.monotonic()
+        self._saved_at = time.monotonic()
+        self._known_since: dict[str, float] = {}
         self._seen_at: dict[str, float] = {}
         self._last_frame_at: dict[str, float] = {}  # when it was taken
 
     def use(self, plan: Plan, manifest: Manifest) -> None:
         """Take up a plan and the manifest of a bundle; cameras keep what they remember, also from before a restart."""
         with self._lock:
-            states = {name: json.loads(text) for name, text in self._outbox.states().items()}
-            states |= {name: monitor.state() for name, monitor in self._monitors.items()}
+            kept: dict[str, object] = {**self._outbox.states()}
+            kept |= {name: monitor.state() for name, monitor in self._monitors.items()}
             monitors = dict(plan.monitors(manifest))
             for name, monitor in monitors.items():
-                if states.get(name) is not None:
-                    _restore(name, monitor, states[name])
+                _restore(name, monitor, kept.get(name))
             self._monitors, self._plan = monitors, plan
-            self._resolve_gone()
+            self._resolve_forgotten()
             self._changed = set(monitors)
+            now = time.monotonic()
+            self._known_since = {name: self._known_since.get(name, now) for name in monitors}
             self._seen_at = {name: at for name, at in self._seen_at.items() if name in monitors}
             self._last_frame_at = {name: at for name, at in self._last_frame_at.items() if name in monitors}
 
@@ -77,7 +80,13 @@ class Cameras:
             if step:
                 self._metrics.clock_steps.inc()
                 _log.warning("the clock was set", extra={"step_seconds": round(step, 3)})
-            self._put([event for name, monitor in self._monitors.items() for event in monitor.tick(self._now_of(name))])
+            events: list[AlertEvent] = []
+            for name, monitor in self._monitors.items():
+                try:
+                    events += monitor.tick(self._now_of(name))
+                except Exception as error:  # what the others have to tell must not be lost with it
+                    _log.error("a tick failed", extra={"camera": name}, exc_info=error)
+            self._put(events)
             if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
                 self._save()
 
@@ -98,9 +107,9 @@ class Cameras:
             self._save()
 
     def silence_seconds(self) -> dict[str, float]:
-        """Return for each camera how long ago its last verdict was, or the start."""
+        """Return for each camera how long ago its last verdict was; before the first, since when it is known."""
         now = time.monotonic()
-        return {name: now - self._seen_at.get(name, self._started_at) for name in list(self._monitors)}
+        return {name: now - self._seen_at.get(name, since) for name, since in self._known_since.items()}
 
     def last_frames(self) -> dict[str, float]:
         """Return for each camera that sent something when its last frame was taken, seconds since the epoch."""
@@ -131,9 +140,13 @@ class Cameras:
             return self._clock.now()
         return self._last_frame_at[name] + time.monotonic() - self._seen_at[name]
 
-    def _resolve_gone(self) -> None:
-        """Resolve the alerts of cameras that are not configured any more, and forget what these remembered."""
-        gone = [event for event in self._outbox.open_alerts() if event.camera_id not in self._monitors]
+    def _resolve_forgotten(self) -> None:
+        """Resolve the alerts that no monitor remembers: of cameras that are not configured any more, or begin anew.
+
+        What cameras that are gone remembered is forgotten with them.
+        """
+        known = {alert_id for monitor in self._monitors.values() for alert_id in monitor.open_ids()}
+        gone = [event for event in self._outbox.open_alerts() if event.alert_id not in known]
         now = self._clock.now()
         ended = [
             replace(event, action="resolved", sequence=event.sequence + 1, at=max(now, event.at), gap_width_norm=None)
@@ -142,7 +155,8 @@ class Cameras:
         for event in ended:
             self._metrics.alerts.labels(event.kind, event.action).inc()
         if ended:
-            self._outbox.put(ended, {event.camera_id: json.dumps(None) for event in ended})
+            names = {event.camera_id for event in ended}
+            self._outbox.put(ended, dict.fromkeys(names, json.dumps(None)) | self._states(names))
 
     def _put(self, events: list[AlertEvent]) -> None:
         if not events:
@@ -163,6 +177,8 @@ class Cameras:
 
 def _restore(name: str, monitor: Monitor, state: object) -> None:
     try:
-        monitor.restore(state)  # type: ignore[arg-type]
-    except Exception as error:  # of another version: better a camera that begins anew than none
+        known: Any = json.loads(state) if isinstance(state, str) else state
+        if known is not None:
+            monitor.restore(known)
+    except Exception as error:  # damaged, or of another version: better a camera that begins anew than none
         _log.warning("the state of a camera cannot be taken up; it begins anew", extra={"camera": name}, exc_info=error)

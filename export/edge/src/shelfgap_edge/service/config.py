@@ -18,7 +18,7 @@ from shelfgap_edge.service.tokens import is_token_hash, read_tokens_file
 from shelfgap_edge.toml_table import ConfigError, Table, read_toml
 
 _R = TypeVar("_R")
-_HOST_NAME = re.compile(r"[A-Za-z0-9.:-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
 _CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ADMIN_TOKEN_VARIABLE = "SHELFGAP_EDGE_ADMIN_TOKEN_HASH"
 
@@ -105,7 +105,8 @@ class EdgeConfig:
         bundle: a bundle directory, a `.tar`, or the `current` of a `shelfgap-edge pull` state folder.
         state: folder of the outbox, the only one that is written to.
         store: name of the store, in alerts.
-        time_zone: IANA name of the zone in which the status page shows times.
+        time_zone: IANA name of the zone in which people read times; None for UTC on the status page, and for the zone
+            of the device in messages.
         log_level: of Python's logging.
         stop_seconds: how long a stop may take for frames and alerts that are under way.
         cameras: by id.
@@ -116,7 +117,7 @@ class EdgeConfig:
     bundle: Path
     state: Path
     store: str | None
-    time_zone: str
+    time_zone: str | None
     log_level: str
     stop_seconds: float
     detector: DetectorConfig
@@ -134,7 +135,7 @@ def read_config(path: Path) -> EdgeConfig:
     Raises:
         ConfigError: something in it cannot be; all that is wrong in its tables at once, each with file and key.
     """
-    root, folder = read_toml(path), path.parent
+    root = read_toml(path)
     problems: list[str] = []
 
     def attempt(read: Callable[[], _R]) -> Any:
@@ -143,18 +144,18 @@ def read_config(path: Path) -> EdgeConfig:
         except ConfigError as error:
             problems.append(str(error))
 
-    def section(name: str, read: Callable[[Table, Path], _R]) -> Any:
+    def section(name: str, read: Callable[[Table], _R]) -> Any:
         def whole() -> _R:
             values = root.table(name)
-            result = read(values, folder)
+            result = read(values)
             values.done()
             return result
 
         return attempt(whole)
 
     values: dict[str, Any] = {
-        "bundle": attempt(lambda: folder / root.text("bundle")),
-        "state": attempt(lambda: folder / root.text("state")),
+        "bundle": attempt(lambda: root.path("bundle")),
+        "state": attempt(lambda: root.path("state")),
         "store": attempt(lambda: root.text("store", None)),
         "time_zone": attempt(lambda: _time_zone(root)),
         "log_level": attempt(lambda: root.choice("log_level", ("debug", "info", "warning", "error"), "info")),
@@ -165,10 +166,10 @@ def read_config(path: Path) -> EdgeConfig:
         "limits": section("limits", _limits),
         "queue": section("queue", _queue),
     }
-    tokens_file = attempt(lambda: root.text("tokens_file", None))
+    tokens_file = attempt(lambda: root.path("tokens_file", None))
     tokens: dict[str, tuple[str, ...]] = {}
     if tokens_file is not None:
-        tokens = attempt(lambda: read_tokens_file(folder / tokens_file, f"{root.where}: tokens_file")) or {}
+        tokens = attempt(lambda: read_tokens_file(tokens_file, f"{root.where}: tokens_file")) or {}
     listed = attempt(lambda: root.named("cameras")) or {}
     values["cameras"] = {name: attempt(partial(_camera, name, table, tokens)) for name, table in listed.items()}
     attempt(lambda: _check_cameras(root.where, values["cameras"], tokens))
@@ -177,35 +178,34 @@ def read_config(path: Path) -> EdgeConfig:
     return EdgeConfig(path=path, rest=root, **values)
 
 
-def _time_zone(table: Table) -> str:
-    name: str = table.text("time_zone", "UTC")
+def _time_zone(table: Table) -> str | None:
+    name: str | None = table.text("time_zone", None)
     try:
-        ZoneInfo(name)
+        if name is not None:  # a machine without the database needs none
+            ZoneInfo(name)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         raise table.wrong("time_zone", "a name of the IANA time zone database", name) from None
     return name
 
 
-def _detector(table: Table, folder: Path) -> DetectorConfig:
-    keys = table.text("keys", None)
+def _detector(table: Table) -> DetectorConfig:
     return DetectorConfig(
         precision=table.choice("precision", (*PRECISIONS, AUTO), None),
         threads=table.integer("threads", 1, low=1, high=256),
         runtime=table.choice("runtime", RUNTIMES, RUNTIMES[0]),
-        keys=None if keys is None else folder / keys,
+        keys=table.path("keys", None),
     )
 
 
-def _http(table: Table, folder: Path) -> HttpConfig:
+def _http(table: Table) -> HttpConfig:
     tls, values = None, table.table("tls")
-    certificate, key, client_ca = (values.text(name, None) for name in ("certificate", "key", "client_ca"))
+    certificate, key, client_ca = (values.path(name, None) for name in ("certificate", "key", "client_ca"))
     values.done()
     if certificate is not None or key is not None or client_ca is not None:
         if certificate is None or key is None:
             raise ConfigError(f"{values.where}: expected both certificate and key")
-        check_private(folder / key, f"{values.where}: key")
-        authority = None if client_ca is None else folder / client_ca
-        tls = TlsConfig(folder / certificate, folder / key, authority, _content(authority, values))
+        check_private(key, f"{values.where}: key")
+        tls = TlsConfig(certificate, key, client_ca, _content(client_ca, values))
     return HttpConfig(
         host=table.text("host", "127.0.0.1"),
         port=table.integer("port", 8080, low=0, high=65535),
@@ -225,9 +225,9 @@ def _content(path: Path | None, table: Table) -> bytes | None:
         raise ConfigError(f"{table.where}: client_ca: {path}: {error.strerror}") from None
 
 
-def _admin(table: Table, folder: Path) -> AdminConfig:
+def _admin(table: Table) -> AdminConfig:
     host = table.text("host", "127.0.0.1")
-    token_hash = table.text("token", None) or os.environ.get(ADMIN_TOKEN_VARIABLE) or None
+    token_hash = _unshown(lambda: table.text("token", None), "?") or os.environ.get(ADMIN_TOKEN_VARIABLE) or None
     if token_hash is not None and not is_token_hash(token_hash):
         # Without the value: who put the token itself there shall not find it in the log.
         raise ConfigError(f"{table.where}: token: expected sha256:<64 hex digits>, as `shelfgap-edge token` prints it")
@@ -237,7 +237,7 @@ def _admin(table: Table, folder: Path) -> AdminConfig:
             'set token (see `shelfgap-edge token`) or host = "127.0.0.1"'
         )
     names = tuple(table.items("host_names", str, []))
-    if not all(_HOST_NAME.fullmatch(name) for name in names):
+    if not all(_HOST_NAME.fullmatch(name) or _is_ipv6(name) for name in names):
         raise table.wrong("host_names", "names of hosts without port", names)
     return AdminConfig(
         host=host,
@@ -247,7 +247,15 @@ def _admin(table: Table, folder: Path) -> AdminConfig:
     )
 
 
-def _limits(table: Table, folder: Path) -> LimitsConfig:
+def _is_ipv6(name: str) -> bool:
+    try:
+        ipaddress.IPv6Address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _limits(table: Table) -> LimitsConfig:
     return LimitsConfig(
         frames_per_minute=table.number("frames_per_minute", 60, low=0.1, high=1e6),
         burst=table.integer("burst", 10, low=1, high=1_000_000),
@@ -255,7 +263,7 @@ def _limits(table: Table, folder: Path) -> LimitsConfig:
     )
 
 
-def _queue(table: Table, folder: Path) -> QueueConfig:
+def _queue(table: Table) -> QueueConfig:
     return QueueConfig(
         frames=table.integer("frames", 256, low=1, high=100_000),
         megabytes=table.number("megabytes", 64, low=1, high=65536),
@@ -266,7 +274,7 @@ def _queue(table: Table, folder: Path) -> QueueConfig:
 def _camera(name: str, table: Table, tokens: Mapping[str, tuple[str, ...]]) -> CameraConfig:
     if _CAMERA_ID.fullmatch(name) is None:
         raise ConfigError(f"{table.where}: a camera's name has 1 to 64 letters, digits and . _ -, got {name!r}")
-    own = table.items("tokens", str, [])
+    own = _unshown(lambda: table.items("tokens", str, []), ["?"])
     if not all(is_token_hash(one) for one in own):
         raise ConfigError(f"{table.where}: tokens: expected a list of sha256:<64 hex digits>, as `token` prints them")
     camera = CameraConfig(
@@ -278,6 +286,14 @@ def _camera(name: str, table: Table, tokens: Mapping[str, tuple[str, ...]]) -> C
     )
     table.done()
     return camera
+
+
+def _unshown(read: Callable[[], _R], wrong: _R) -> _R:
+    """Return what is read, or a wrong value in place of the error: that repeats what may be the token itself."""
+    try:
+        return read()
+    except ConfigError:
+        return wrong
 
 
 def _check_cameras(where: str, cameras: Mapping[str, object], tokens: Mapping[str, object]) -> None:

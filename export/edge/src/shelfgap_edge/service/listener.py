@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shelfgap_edge.service.config import TlsConfig
+from shelfgap_edge.tls import load_own
 from shelfgap_edge.toml_table import ConfigError
 
 _MAX_HEAD_BYTES = 16 * 1024
+_BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -59,7 +61,7 @@ class Listener:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=2048,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             ssl_context_factory=None if tls is None else lambda config, default: tls,
@@ -91,7 +93,7 @@ class Listener:
 
 
 def bind(host: str, port: int, table: str) -> socket.socket:
-    """Return a socket bound to an address.
+    """Return a socket that listens on an address: bound alone, two of them could have the same one.
 
     Raises:
         ConfigError: that is not possible.
@@ -101,6 +103,7 @@ def bind(host: str, port: int, table: str) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or "no such name"
@@ -129,7 +132,4 @@ def tls_context(tls: TlsConfig | None) -> ssl.SSLContext | None:
 
 
 def _load_certificate(context: ssl.SSLContext, tls: TlsConfig) -> None:
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"edge.toml: http.tls: {tls.certificate} and {tls.key}: {error.strerror or error}") from None
+    load_own(context, tls.certificate, tls.key, "edge.toml: http.tls", ("certificate", "key"))

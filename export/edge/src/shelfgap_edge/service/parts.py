@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,6 +58,9 @@ class Monitor(Protocol):
 
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         """A person has seen the alert; nothing if it is not of this camera."""
+
+    def open_ids(self) -> Iterable[str]:
+        """Return the ids of its alerts that are not resolved."""
 
     def availability(self) -> Sequence[ObservedHour]:
         """Return the observed hours of its zones."""

@@ -34,7 +34,7 @@ from shelfgap_edge.service.mailbox import Mailbox
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.page.routes import status_routes
 from shelfgap_edge.service.page.status import Status
-from shelfgap_edge.service.parts import Assembly
+from shelfgap_edge.service.parts import Assembly, Plan
 from shelfgap_edge.service.watchdog import notify, notify_reloading, watchdog_seconds
 from shelfgap_edge.service.worker import Worker
 
@@ -72,11 +72,12 @@ class Service:
             max_wait_seconds=config.queue.max_wait_seconds,
             on_shed=self._count_shed,
         )
+        # First the outbox is told of its sinks: the worker tells of alerts that end with a camera that is gone.
+        self._couriers = Couriers(self._plan, self._outbox, self.put_frame)
         self._worker = Worker(
             self._mailbox, self._cameras, self.metrics, self._bundle.detector, self._plan, config.http.max_pixels
         )
         self._door = FrameDoor(config, self._mailbox, self.metrics, self._clock)
-        self._couriers = Couriers(self._plan, self._outbox, self.put_frame)
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._wake, self._reload_asked, self._stopping = threading.Event(), False, False
         self._listeners: list[Listener] = []
@@ -214,22 +215,25 @@ class Service:
 
     def _reload(self) -> None:
         notify_reloading()
+        said = "the last reload failed, see the log"
         try:
-            config = read_config(self._config.path)
-            plan = self._assembly.plan(config)
-            check_lasting((self._config, self._plan), (config, plan))
-            tls_context(config.http.tls)  # so that nothing is taken where something is wrong
-            if self._bundle.changed(config.bundle, config.detector, plan.monitors, retry=True):
-                self._show_bundle()
-            else:
-                plan.monitors(self._bundle.detector.manifest)
-            for listener in self._listeners[:1]:
-                listener.renew_certificate(config.http.tls)
+            self._take_configuration()
+            said = f"judging frames of {len(self._config.cameras)} cameras"
         except ShelfgapError as error:
             self.metrics.reloads.labels("refused").inc()
             _log.error("reload refused, the old configuration goes on: %s", str(error))
-            notify("READY=1", "STATUS=the last reload was refused, see the log")
-            return
+        finally:  # whatever a part raises: systemd waits for it
+            notify("READY=1", f"STATUS={said}")
+
+    def _take_configuration(self) -> None:
+        config = read_config(self._config.path)
+        plan = self._assembly.plan(config)
+        check_lasting((self._config, self._plan), (config, plan))
+        tls_context(config.http.tls)  # so that nothing is taken where something is wrong
+        if not self._take_bundle(config, plan, retry=True):
+            plan.monitors(self._bundle.detector.manifest)
+        for listener in self._listeners[:1]:
+            listener.renew_certificate(config.http.tls)
         self._config, self._plan = config, plan
         self._worker.max_pixels = config.http.max_pixels
         self._worker.use(self._bundle.detector, plan)
@@ -241,19 +245,24 @@ class Service:
         logging.getLogger("shelfgap_edge").setLevel(config.log_level.upper())
         self.metrics.reloads.labels("taken").inc()
         _log.info("reloaded", extra={"cameras": len(config.cameras)})
-        notify("READY=1", f"STATUS=judging frames of {len(config.cameras)} cameras")
 
     def _follow_bundle(self) -> None:
         try:
-            taken = self._bundle.changed(self._config.bundle, self._config.detector, self._plan.monitors)
+            if self._take_bundle(self._config, self._plan):
+                self._worker.use(self._bundle.detector, self._plan)
         except ShelfgapError as error:
-            self.metrics.switches.labels("refused").inc()
             _log.error("another bundle was refused, the old one runs on: %s", str(error))
-            return
+
+    def _take_bundle(self, config: EdgeConfig, plan: Plan, *, retry: bool = False) -> bool:
+        try:
+            taken = self._bundle.changed(config.bundle, config.detector, plan.monitors, retry=retry)
+        except ShelfgapError:
+            self.metrics.switches.labels("refused").inc()
+            raise
         if taken:
-            self._worker.use(self._bundle.detector, self._plan)
             self.metrics.switches.labels("taken").inc()
             self._show_bundle()
+        return taken
 
     def _show_bundle(self) -> None:
         detector = self._bundle.detector
@@ -278,7 +287,7 @@ class Service:
     def _finish(self, deadline: float) -> bool:
         """Judge what waits, deliver what is due; returns whether all of it was done in time."""
         self._mailbox.close()
-        self._worker.join(max(0.0, deadline - time.monotonic()))
+        self._worker.join(max(1.0, deadline - time.monotonic()))  # connections may have used the time up
         judged = not self._worker.is_alive()
         self._mailbox.shed_all()
         with contextlib.suppress(RuntimeError):  # never started

@@ -66,8 +66,8 @@ class Worker(threading.Thread):
         """Judge until told to stop."""
         while True:
             self._alive_at = time.monotonic()
-            self._take_over()
             arrival = self._mailbox.take(_BEAT_SECONDS)
+            self._take_over()  # after the wait for a frame, which may be the first of a new camera
             if arrival is not None:
                 self._judge(arrival)
             elif self._mailbox.closed:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shelfgap_edge.private_file import read_private
 from shelfgap_edge.toml_table import ConfigError, Table
 
-_KEYS = ("url", "url_env", "url_file")
 _MAX_LENGTH = 4096
 
 
@@ -29,6 +27,7 @@ class Address:
         parts = urlsplit(url)
         if not parts.hostname or parts.port == 0:  # .port raises ValueError for what is no number
             raise ValueError("no URL with a host")
+        parts.hostname.encode("idna")  # UnicodeError, a ValueError, for an empty or an overlong part of a name
         self._parts: SplitResult = parts
 
     def __str__(self) -> str:
@@ -78,7 +77,8 @@ class Address:
             ConfigError: not exactly one of the three, no address of one of the schemes, a password in the file of
                 settings, an unset variable, or a file that others may read. What was found is not told.
         """
-        given = {key: value for key in _KEYS if (value := table.text(key, None)) is not None}
+        read = {"url": table.text, "url_env": table.text, "url_file": table.path}
+        given = {key: value for key, value_of in read.items() if (value := value_of(key, None)) is not None}
         if len(given) != 1:
             raise ConfigError(
                 f"{table.where}: expected one of url, url_env, url_file, got {' and '.join(given) or 'none'}"
@@ -87,7 +87,7 @@ class Address:
         if key == "url_env":
             text = _from_environment(value, table.where)
         elif key == "url_file":
-            text = read_private(Path(value), f"{table.where}: url_file").strip()
+            text = read_private(value, f"{table.where}: url_file").strip()
         else:
             text = value
         expected = " or ".join(f"{scheme}://" for scheme in schemes)

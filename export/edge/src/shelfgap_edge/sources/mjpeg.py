@@ -138,11 +138,12 @@ def _answer(
     address = params.address
     authorization: str | None = None
     for attempt in range(2):
+        # Without a port http.client would take the last part of an IPv6 address for it.
         if context is None:
-            connection = http.client.HTTPConnection(address.host, address.port, timeout=params.timeout_s)
+            connection = http.client.HTTPConnection(address.host, address.port or 80, timeout=params.timeout_s)
         else:
             connection = http.client.HTTPSConnection(
-                address.host, address.port, timeout=params.timeout_s, context=context
+                address.host, address.port or 443, timeout=params.timeout_s, context=context
             )
         try:
             connection.connect()

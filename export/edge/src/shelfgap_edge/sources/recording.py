@@ -45,25 +45,29 @@ def read_recording(folder: Path, *, camera: str | None = None) -> tuple[Picture,
     Raises:
         ConfigError: there is no such folder, its annotations cannot be read, or no JPEG is left.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: expected the folder of a dataset or of JPEGs, it is not there")
-    annotations = folder / _ANNOTATIONS
-    if annotations.is_file():
-        pictures = _from_annotations(annotations)
-    else:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        pictures = [Picture(path, None, None) for path in files]
-    kept = [
-        picture
-        for picture in pictures
-        if picture.path.suffix.lower() in _JPEG_SUFFIXES and camera in (None, picture.camera)
-    ]
+    try:
+        kept = [picture for picture in _pictures(folder) if camera in (None, picture.camera)]
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be listed ({error.strerror})") from None
     if not kept:
         of_camera = "" if camera is None else f" of camera {camera!r}"
         raise ConfigError(f"{folder}: no JPEG{of_camera} in it")
     if any(picture.at is None for picture in kept):  # one without a time: none of the times gives an order
         kept = [Picture(picture.path, picture.camera, None) for picture in kept]
     return tuple(sorted(kept, key=lambda picture: (picture.at or 0.0, str(picture.path))))
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected the folder of a dataset or of JPEGs, it is not there")
+    annotations = folder / _ANNOTATIONS
+    if annotations.is_file():
+        return [picture for picture in _from_annotations(annotations) if _is_jpeg(picture.path)]
+    return [Picture(path, None, None) for path in folder.rglob("*") if _is_jpeg(path) and path.is_file()]
+
+
+def _is_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in _JPEG_SUFFIXES
 
 
 def _from_annotations(path: Path) -> list[Picture]:

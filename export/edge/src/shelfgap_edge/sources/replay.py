@@ -44,7 +44,7 @@ class ReplayParams:
     def from_table(cls, table: Table) -> ReplayParams:
         """Read a table with `type = "replay"`."""
         return cls(
-            folder=Path(table.text("folder")),
+            folder=table.path("folder"),
             camera_id=table.text("camera", None),
             recorded_as=table.text("recorded_as", None),
             speed=_speed(table),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +66,7 @@ class Session:
         self._ledger = ledger
         self._sampler = sampler
         self._ended = threading.Event()
-        self._hooks: list[Callable[[], None]] = []
+        self._hook: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self.cut_reason: str | None = None
         self.last_sign = time.monotonic()
@@ -147,9 +148,12 @@ class Session:
         return self.live
 
     def on_cut(self, hook: Callable[[], None]) -> None:
-        """Have `hook` called, from another thread, when the session must end at once; errors of it are ignored."""
+        """Have `hook` called, from another thread, when the session must end at once; errors of it are ignored.
+
+        It takes the place of the one before: a camera that is asked for single pictures is one session for weeks.
+        """
         with self._lock:
-            self._hooks.append(hook)
+            self._hook = hook
 
     def cut(self, reason: str | None) -> None:
         """End the session: nothing that still arrives is handed on."""
@@ -157,9 +161,7 @@ class Session:
             if not self._ended.is_set():
                 self.cut_reason = reason
             self._ended.set()
-            hooks, self._hooks = self._hooks, []
-        for hook in hooks:
-            try:
+            hook, self._hook = self._hook, None
+        if hook is not None:
+            with suppress(Exception):  # it was closing already
                 hook()
-            except Exception:  # it was closing already
-                continue

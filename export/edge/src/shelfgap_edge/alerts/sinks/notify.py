@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import tzinfo
 
 from shelfgap_edge.alerts.backoff import Backoff
 from shelfgap_edge.alerts.event import AlertEvent
@@ -22,6 +23,7 @@ class Notify:
         name: of the sink.
         address: holds passwords, hence a secret.
         language: of the text.
+        zone: of the times in it; None for that of the device.
         backoff: between tries.
 
     Raises:
@@ -30,7 +32,13 @@ class Notify:
     """
 
     def __init__(
-        self, name: str, address: Secret, *, language: Language = "en", backoff: Backoff | None = None
+        self,
+        name: str,
+        address: Secret,
+        *,
+        language: Language = "en",
+        zone: tzinfo | None = None,
+        backoff: Backoff | None = None,
     ) -> None:
         try:
             import apprise
@@ -41,7 +49,7 @@ class Notify:
             ) from None
         self.name = name
         self.backoff = backoff or Backoff()
-        self._language = language
+        self._language, self._zone = language, zone
         # Its log tells addresses and answers; both may hold a secret.
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
         self._apprise = apprise.Apprise()
@@ -50,17 +58,17 @@ class Notify:
         self._service = str(self._apprise[0].service_name or "the service")
 
     @classmethod
-    def from_table(cls, name: str, table: Table) -> Notify:
+    def from_table(cls, name: str, table: Table, zone: tzinfo | None = None) -> Notify:
         """Read the keys of Apprise in `[[sinks]]`."""
         address = require_secret(table, "address")
         language = table.choice("language", ("en", "fr"), "en")
-        return cls(name, address, language=language, backoff=Backoff.from_table(table))
+        return cls(name, address, language=language, zone=zone, backoff=Backoff.from_table(table))
 
     def send(self, event: AlertEvent) -> None:
         """Send a step as text; see `Sink.send`."""
         try:
             taken = self._apprise.notify(
-                title=title(event, self._language), body=body(event, self._language), body_format="text"
+                title=title(event, self._language), body=body(event, self._language, self._zone), body_format="text"
             )
         except Exception as error:  # of a hundred services; its text may hold the address
             raise LaterError(f"{self._service}: failed ({type(error).__name__})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 from shelfgap_edge.alerts.event import ACTIONS, KINDS, AlertEvent
@@ -32,8 +33,12 @@ class SinkParams:
     sink: Sink
 
     @classmethod
-    def from_table(cls, table: Table) -> SinkParams:
+    def from_table(cls, table: Table, zone: tzinfo | None = None) -> SinkParams:
         """Read one table of `[[sinks]]`.
+
+        Args:
+            table: the table.
+            zone: of the times that people are told; None for that of the device.
 
         Raises:
             ConfigError: something is missing, unknown or of another kind, or a secret cannot be read.
@@ -44,7 +49,7 @@ class SinkParams:
         actions = _words(table, "actions", ACTIONS, _FOR_PEOPLE if kind == "apprise" else ACTIONS)
         kinds = _words(table, "kinds", KINDS, KINDS)
         lowest = table.integer("lowest_priority", 5, low=1, high=5)
-        sink = _sink(kind, name, table)
+        sink = _sink(kind, name, table, zone)
         table.done()
         return cls(name, actions, kinds, lowest, sink)
 
@@ -53,13 +58,17 @@ class SinkParams:
         return event.action in self.actions and event.kind in self.kinds and event.priority <= self.lowest_priority
 
 
-def read_sinks(config: Table) -> list[SinkParams]:
+def read_sinks(config: Table, zone: tzinfo | None = None) -> list[SinkParams]:
     """Read `[[sinks]]` of edge.toml.
+
+    Args:
+        config: the whole file.
+        zone: as for `SinkParams.from_table`.
 
     Raises:
         ConfigError: as `SinkParams.from_table`, or two have one name.
     """
-    sinks = [SinkParams.from_table(table) for table in config.tables("sinks")]
+    sinks = [SinkParams.from_table(table, zone) for table in config.tables("sinks")]
     names = [sink.name for sink in sinks]
     for name in names:
         if names.count(name) > 1:
@@ -67,7 +76,7 @@ def read_sinks(config: Table) -> list[SinkParams]:
     return sinks
 
 
-def _sink(kind: str, name: str, table: Table) -> Sink:
+def _sink(kind: str, name: str, table: Table, zone: tzinfo | None) -> Sink:
     """Make a sink; each is imported only where it is configured."""
     if kind == "webhook":
         from shelfgap_edge.alerts.sinks.webhook import Webhook
@@ -80,7 +89,7 @@ def _sink(kind: str, name: str, table: Table) -> Sink:
     if kind == "apprise":
         from shelfgap_edge.alerts.sinks.notify import Notify
 
-        return Notify.from_table(name, table)
+        return Notify.from_table(name, table, zone)
     from shelfgap_edge.alerts.sinks.stdout import Stdout
 
     return Stdout.from_table(name, table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from shelfgap_edge.private_file import read_private
 from shelfgap_edge.toml_table import ConfigError, Table
@@ -41,7 +40,7 @@ def read_secret(table: Table, name: str, environment: Mapping[str, str] | None =
     Raises:
         ConfigError: both are given, the variable is not set, or the file is not readable, empty, or open to others.
     """
-    variable, file = table.text(f"{name}_env", None), table.text(f"{name}_file", None)
+    variable, file = table.text(f"{name}_env", None), table.path(f"{name}_file", None)
     if variable is not None and file is not None:
         raise ConfigError(f"{table.where}: {name}_env and {name}_file: expected one of them, got both")
     if variable is not None:
@@ -50,7 +49,7 @@ def read_secret(table: Table, name: str, environment: Mapping[str, str] | None =
             raise ConfigError(f"{table.where}: {name}_env: the environment variable {variable} is not set")
         return Secret(text)
     if file is not None:
-        return Secret(read_private(Path(file), f"{table.where}: {name}_file").strip())
+        return Secret(read_private(file, f"{table.where}: {name}_file").strip())
     return None
 
 

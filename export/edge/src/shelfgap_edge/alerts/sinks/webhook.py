@@ -74,10 +74,11 @@ class Webhook:
         headers = {"Content-Type": CONTENT_TYPE, "User-Agent": "shelfgap-edge", "Connection": "close"}
         headers |= signature_headers(self._keys, event.key, int(self._wall_clock()), body)
         host = self._url.hostname or ""
+        # Without a port http.client would take the last part of an IPv6 address for it.
         connection = (
-            http.client.HTTPSConnection(host, self._url.port, timeout=self._timeout_s, context=self._tls)
+            http.client.HTTPSConnection(host, self._url.port or 443, timeout=self._timeout_s, context=self._tls)
             if self._tls
-            else http.client.HTTPConnection(host, self._url.port, timeout=self._timeout_s)
+            else http.client.HTTPConnection(host, self._url.port or 80, timeout=self._timeout_s)
         )
         self._connection, self._broken_off = connection, False
         # A timeout of the socket starts anew with each byte; this one is for all of them.
@@ -115,7 +116,7 @@ class Webhook:
             return 0.0
         try:
             seconds = float(int(text))
-        except ValueError:
+        except (ValueError, OverflowError):
             try:
                 seconds = email.utils.parsedate_to_datetime(text).timestamp() - self._wall_clock()
             except (ValueError, TypeError, OverflowError):
@@ -139,9 +140,10 @@ def _checked_url(table: Table) -> SplitResult:
     try:
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        (url.hostname or "").encode("idna")  # UnicodeError for an empty or an overlong part of a name
     except ValueError:
         usable = False
-    if not usable or not text.isascii() or any(character.isspace() for character in text):
+    if not usable or not (text.isascii() and text.isprintable()) or " " in text:
         raise ConfigError(f"{table.where}: url: expected http://host/path or https://host/path, got something else")
     if url.username is not None or url.password is not None:
         raise ConfigError(f"{table.where}: url: holds a user or password; the signature stands for them, take them out")

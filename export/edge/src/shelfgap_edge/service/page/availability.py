@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 
-from shelfgap_edge.service.page.html import Html, element
+from shelfgap_edge.service.page.html import Html, element, unfolding
 from shelfgap_edge.service.page.moments import Clock
 from shelfgap_edge.service.page.status import AvailabilityStatus
 
@@ -58,9 +58,8 @@ def _zones(
         return None
     texts = clock.texts
     count = (texts.one_zone if len(zones) == 1 else texts.many_zones).format(len(zones))
-    return element(
-        "details",
-        element("summary", f"{texts.other_zones if shelf is None else shelf}: {count}"),
+    return unfolding(
+        f"{texts.other_zones if shelf is None else shelf}: {count}",
         _rows([zone for zone in zones if zone in shown], clock),
         id="zones-" + re.sub(r"\s", "-", shelf or ""),
     )

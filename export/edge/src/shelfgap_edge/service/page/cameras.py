@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shelfgap_edge.service.page.alerts import word
-from shelfgap_edge.service.page.html import Html, element
+from shelfgap_edge.service.page.html import Html, element, unfolding
 from shelfgap_edge.service.page.moments import Clock
 from shelfgap_edge.service.page.status import CameraState, CameraStatus
 from shelfgap_edge.sources.state import SourceState
@@ -35,9 +35,7 @@ def cameras_section(cameras: Sequence[CameraStatus], sources: Sequence[SourceSta
     well = [camera for camera in order if is_well(camera)]
     well_rows = _rows([_camera(camera, by_camera.get(camera.camera_id), clock) for camera in well])
     if len(well) > _UNFOLDED:
-        well_rows = element(
-            "details", element("summary", texts.no_trouble.format(len(well))), well_rows, id="cameras-well"
-        )
+        well_rows = unfolding(texts.no_trouble.format(len(well)), well_rows, id="cameras-well")
     shared = [source for source in sources if source.camera_id is None]
     return element(
         "section",

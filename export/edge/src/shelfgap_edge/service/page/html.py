@@ -39,6 +39,15 @@ def element(tag: str, /, *children: Child, **attributes: str | float | bool | No
     return Html(opening) if tag in _VOID else Html(f"{opening}{join(*children)}</{tag}>")
 
 
+def unfolding(name: str, *children: Child, id: str) -> Html:
+    """Return what unfolds under a name; both have an id, so that a refresh keeps it open and the focus on the name.
+
+    >>> unfolding("More", "text", id="more")
+    '<details id="more"><summary id="unfold-more">More</summary>text</details>'
+    """
+    return element("details", element("summary", name, id=f"unfold-{id}"), *children, id=id)
+
+
 def join(*children: Child) -> Html:
     """Return text and markup one after the other."""
     return Html("".join(child if isinstance(child, Html) else escape(child) for child in children if child is not None))

@@ -85,11 +85,9 @@ def _header(status: Status, language: Language) -> Html:
 def _content(status: Status, clock: Clock, language: Language, waiting: int) -> Html:
     """Return what the script replaces when it refreshes the page."""
     texts = clock.texts
-    problems = (
-        element("p", element("strong", f"{texts.not_ready}: "), ", ".join(status.problems), class_="note", role="alert")
-        if status.problems
-        else None
-    )
+    not_ready = ", ".join(status.problems)
+    problems = element("p", element("strong", f"{texts.not_ready}: "), not_ready, class_="note") if not_ready else None
+    summary = f"{texts.open_alerts}: {len(status.alerts)}. {texts.to_acknowledge.format(waiting)}."
     refused = (
         element("p", element("strong", f"{texts.bundle_refused}: "), status.bundle_failure, class_="note")
         if status.bundle_failure is not None
@@ -110,7 +108,8 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
         cameras_section(status.cameras, status.sources, clock),
         timeline_section(status.timeline, status.alerts, clock),
         id="content",
-        data_summary=f"{texts.open_alerts}: {len(status.alerts)}. {texts.to_acknowledge.format(waiting)}.",
+        # Said when it changes; an element of role alert would be said with each refresh.
+        data_summary=f"{summary} {texts.not_ready}: {not_ready}." if not_ready else summary,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -70,12 +70,12 @@ async def _fields(request: Request) -> dict[str, str] | None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         return None
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_FORM_BYTES:
-            return None
     try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST_FORM_BYTES:
+                return None
         found = parse_qs(body.decode("ascii"), max_num_fields=8)
-    except ValueError:
+    except (ClientDisconnect, ValueError):
         return None
     return {name: values[0] for name, values in found.items()}

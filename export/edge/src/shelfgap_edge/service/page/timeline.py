@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from shelfgap_edge.alerts.event import AlertEvent, Kind
 from shelfgap_edge.service.page.alerts import place, tone, word
-from shelfgap_edge.service.page.html import Html, element
+from shelfgap_edge.service.page.html import Html, element, unfolding
 from shelfgap_edge.service.page.moments import Clock
 
 DAY_SECONDS = 86400.0
@@ -123,9 +123,8 @@ def _list(recent: Sequence[AlertEvent], clock: Clock) -> Html | None:
         return None
     texts = clock.texts
     left_out = len(recent) - _MOST_EVENTS
-    return element(
-        "details",
-        element("summary", f"{texts.events} ({len(recent)})"),
+    return unfolding(
+        f"{texts.events} ({len(recent)})",
         element("ol", *(_event(event, clock) for event in recent[:_MOST_EVENTS]), class_="log", role="list"),
         element("p", texts.older_left_out.format(left_out), class_="meta") if left_out > 0 else None,
         id="events",
