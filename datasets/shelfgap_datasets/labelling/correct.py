@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from shelfgap_datasets.intake.formats import Format, read_annotations
 from shelfgap_datasets.intake.model import SourceImage
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.intake.tree import SourceTree, scan
+from shelfgap_datasets.pictures import copy_picture, require_picture
 from shelfgap_datasets.schema import LABEL_CLASSES, Box, DatasetError, ImageRecord, Rejection
 
 _SAME_PX = 0.02  # labelling tools round to a hundredth of a pixel
@@ -54,7 +54,8 @@ def correct_dataset(
         class_map: source name -> our class, before the aliases.
 
     Raises:
-        DatasetError: nothing in the corrections speaks of a picture of the dataset, or `to` is taken.
+        DatasetError: nothing in the corrections speaks of a picture of the dataset, one of its pictures is missing, or
+            `to` is taken.
     """
     dataset = load_dataset(root)
     if not corrections.is_dir():
@@ -80,7 +81,7 @@ def correct_dataset(
     for file_name, images in labelled.items():
         record = by_name[file_name]
         try:
-            picture = open_picture(root / IMAGES_DIR / file_name)
+            picture = open_picture(require_picture(root, file_name))
         except PictureProblem as problem:
             rejections.append(Rejection(file_name, problem.reason, problem.action))
             continue
@@ -94,9 +95,7 @@ def correct_dataset(
     used = {*dataset.annotated_classes, *names.values()}
     with written_whole(to) as partial:
         for file_name in by_name:
-            target = partial / IMAGES_DIR / file_name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / IMAGES_DIR / file_name, target)
+            copy_picture(root, file_name, partial / IMAGES_DIR / file_name)
         annotated = tuple(name for name in LABEL_CLASSES if name in used)
         save_dataset(
             partial, replace(dataset, images=images_now, annotated_classes=annotated, rejections=tuple(rejections))
