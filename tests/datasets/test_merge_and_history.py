@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from labelled_pictures import paint
 from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.intake.importer import import_source
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection
@@ -74,6 +75,17 @@ def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp
     assert {box.class_name for image in again.images for box in image.boxes} == {"gap"}
     with pytest.raises(DatasetError, match=r"two: labelled with gap, of which none is wanted \(low\)"):
         merge_datasets([one, two], tmp_path / "low", ("low",))
+
+
+def test_an_import_keeps_what_was_looked_for_in_each_picture(tmp_path):
+    low = Box("low", (40.0, 10.0, 60.0, 30.0))
+    one = part(tmp_path / "one", (1, 3), "one", ("gap", "low"), boxes=(GAP, low))
+    two = part(tmp_path / "two", (2, 3), "two")
+    merge_datasets([one, two], tmp_path / "all")
+    import_source(tmp_path / "all", tmp_path / "back", class_aliases={})
+    assert [(image.sha256, image.annotated_classes) for image in load_dataset(tmp_path / "back").images] == [
+        (image.sha256, image.annotated_classes) for image in load_dataset(tmp_path / "all").images
+    ]
 
 
 def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path):

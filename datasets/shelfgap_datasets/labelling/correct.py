@@ -43,7 +43,8 @@ def correct_dataset(
 
     Pictures are known by their content where the corrections bring them along, else by their file name. Everything
     else about a picture stays, its group and split too. A box that the tool only rounded stays as it was. A redacted
-    picture whose occluder boxes changed must be redacted again.
+    picture whose occluder boxes changed must be redacted again. A class that the corrections add was looked for in the
+    pictures that came back only.
 
     Args:
         root: dataset directory; it is not changed.
@@ -91,12 +92,23 @@ def correct_dataset(
             settled = replace(record, boxes=_settle(record.boxes, boxes))
             same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
             corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
-    images_now = tuple(corrected.get(image.file_name, image) for image in dataset.images)
     used = {*dataset.annotated_classes, *names.values()}
+    annotated = tuple(name for name in LABEL_CLASSES if name in used)
+    added = used - set(dataset.annotated_classes)
+
+    def known(image: ImageRecord) -> ImageRecord:
+        """A class that is new was looked for in the pictures that came back, and in no other."""
+        now = corrected.get(image.file_name, image)
+        looked_for = {*(dataset.annotated_classes if image.annotated_classes is None else image.annotated_classes)}
+        looked_for |= {box.class_name for box in now.boxes}
+        looked_for |= added if image.file_name in corrected else set()
+        classes = tuple(name for name in annotated if name in looked_for)
+        return replace(now, annotated_classes=None if classes == annotated else classes)
+
+    images_now = tuple(known(image) for image in dataset.images)
     with written_whole(to) as partial:
         for file_name in by_name:
             copy_picture(root, file_name, partial / IMAGES_DIR / file_name)
-        annotated = tuple(name for name in LABEL_CLASSES if name in used)
         save_dataset(
             partial, replace(dataset, images=images_now, annotated_classes=annotated, rejections=tuple(rejections))
         )
