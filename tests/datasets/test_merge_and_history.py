@@ -102,6 +102,49 @@ def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path)
     assert "annotated_classes must be a list of the dataset's (gap, low), got ['gap', 'products']" in reasons
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("image_id", [1], "belongs to no usable image record"),
+        ("category_id", {"id": 1}, "category_id {'id': 1} is not an annotated class"),
+        ("bbox", [10**400, 1, 5, 5], "bbox must be four numbers"),
+    ],
+)
+def test_a_box_with_what_is_no_id_or_number_is_set_aside(tmp_path, key, value, reason):
+    part(tmp_path / "data", (1, 2), "")
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["annotations"][0][key] = value
+    path.write_text(json.dumps(raw))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(image.boxes) for image in dataset.images] == [0, 1]
+    assert [reason in rejection.reason for rejection in dataset.rejections] == [True]
+
+
+def test_a_picture_whose_size_no_picture_has_is_set_aside(tmp_path):
+    part(tmp_path / "data", (1, 2), "")
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["images"][0]["width"] = 10**400
+    path.write_text(json.dumps(raw))
+    dataset = load_dataset(tmp_path / "data")
+    assert [image.file_name for image in dataset.images] == ["2.png"]
+    assert "width and height must be positive integers" in dataset.rejections[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "not readable as JSON"),
+        ('{"images": [], "annotations": [], "categories": [], "licenses": 3}', "licenses must be a list, got 3"),
+    ],
+)
+def test_annotations_that_are_none_are_refused_in_one_line(tmp_path, text, reason):
+    (tmp_path / "annotations.json").write_text(text)
+    with pytest.raises(DatasetError, match=reason):
+        load_dataset(tmp_path)
+
+
 @pytest.fixture
 def divided(tmp_path):
     root = tmp_path / "data"

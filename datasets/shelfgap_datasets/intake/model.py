@@ -99,6 +99,8 @@ def turned_bounds(
     """
     if degrees % 360 == 0:
         return xyxy
+    if not math.isfinite(degrees):
+        return (math.nan,) * 4  # as in `polygon_bounds`
     x1, y1, x2, y2 = xyxy
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turned: list[float] = []
