@@ -404,6 +404,16 @@ def test_the_command_and_its_status(shop, capsys):
     assert main([*common, str(shop.root)]) == 2
 
 
+def test_a_state_that_cannot_be_read_is_told_in_one_line(shop, capsys):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    (device.state / "state.json").unlink()
+    (device.state / "state.json").mkdir()  # as one that this user may not read
+    assert main(["pull", "--state", str(device.state), "--status"]) == 1
+    assert capsys.readouterr().err == f"shelfgap-edge: error: {device.state / 'state.json'}: Is a directory\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
