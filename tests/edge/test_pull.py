@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -362,6 +363,26 @@ def test_a_full_disk_keeps_the_old_slot(shop, monkeypatch):
     assert "File too large; what is installed runs on" in done.stderr
     assert running_version(device) == "1"
     assert shop.pull(device).release == 2
+
+
+def test_a_release_that_failed_does_not_run_on_where_the_disk_is_too_full_to_note_it(shop):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    shop.release("2")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fail_as_the_disk_fills(bundle: Path) -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        return "it is off"
+
+    try:
+        with pytest.raises(PullError, match="File too large; what is installed runs on"):
+            shop.pull(device, self_test=fail_as_the_disk_fills)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert running_version(device) == "1"
+    assert shop.pull(device).release == 2  # what could not be noted is tried again
 
 
 def test_two_pulls_at_once(shop, capsys):
