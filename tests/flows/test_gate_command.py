@@ -124,6 +124,7 @@ def test_too_little_data_is_inconclusive_and_says_how_much_would_do(gate, patche
         "count": 30,
         "images": 30,
         "provided": "it equals the champion",
+        "remedy": None,
     }
     assert "about 30 groups (30 pictures) would decide" in result["reason"]
     assert "❔" in (tmp_path / "gate" / "gate.md").read_text()

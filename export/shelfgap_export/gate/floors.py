@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shelfgap_export.gate.difference import Difference, samples_to_decide
-from shelfgap_export.gate.verdict import Check, Judgement, Kind, Needs, Provided
+from shelfgap_export.gate.verdict import Check, Judgement, Kind, needs_of
 from shelfgap_export.params import GateParams
 
 _TAIL_95 = 0.025  # a fail rests on the upper bound of a 95 % interval
@@ -62,11 +62,12 @@ def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, param
         told += f", and may be up to {high:.4f}"
         error = (high - low) / (2 * _NORMAL_95)
         spread = Difference(value, low, high, error, figure["groups"])
-        count = samples_to_decide(spread, floor - value, _TAIL_95)
-        needs = needs_of_groups(count, figure["groups"], figure["images"], "the truth is what was measured")
+        needs = needs_of(
+            "groups",
+            samples_to_decide(spread, floor - value, _TAIL_95),
+            figure["groups"],
+            "the truth is what was measured",
+            images=figure["images"],
+            remedy="a better detector on this slice" if kind == "slice floor" else "a better detector",
+        )
     return Check(name, kind, verdict, told, value, low, high, floor, candidate=value, needs=needs)
-
-
-def needs_of_groups(count: int | None, groups: int, images: int, provided: Provided) -> Needs:
-    """Return how many groups would decide, and pictures if there are as many in each as now."""
-    return Needs("groups", count, None if count is None else round(count * images / groups), provided)
