@@ -6,6 +6,7 @@ import errno
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -171,18 +172,19 @@ def test_a_bad_canary_is_back_within_one_self_test_and_all_never_see_it(shop, sp
     assert shop.pull(canary).release == 3
 
 
-def test_a_model_that_takes_the_process_down_is_gone_back_from(shop):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 3, "signal 37")])
+def test_a_model_that_takes_the_process_down_is_gone_back_from(shop, number, name):
     device = shop.device("device")
     shop.release("1")
     shop.pull(device)
     shop.release("2")
 
     def crash(bundle):
-        return run_check([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], 60)
+        return run_check([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"], 60)
 
     outcome = shop.pull(device, self_test=crash)
     assert outcome.status == "rejected"
-    assert "crashed (SIGSEGV)" in outcome.reason
+    assert f"crashed ({name})" in outcome.reason
     assert running_version(device) == "1"
 
 
