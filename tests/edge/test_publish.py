@@ -101,12 +101,17 @@ def no_identity(root):
     (root / "gate.json").write_text(json.dumps({"verdict": "pass", "reason": "", "checks": []}))
 
 
+def no_end(root):
+    (root / "gate.json").write_text("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (other_threshold, "judged another model"),
         (other_model, "judged another model"),
         (no_identity, "does not say which model it judged"),
+        (no_end, "is not the report of a gate"),
     ],
 )
 def test_a_gate_of_another_model_publishes_nothing(shop, edit, message):
