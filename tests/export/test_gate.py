@@ -193,6 +193,12 @@ def test_an_open_floor_names_the_groups_that_would_show_a_fail():
     )
 
 
+def test_the_groups_that_an_open_floor_names_follow_the_confidence_of_its_interval():
+    (check, *_) = floor_checks(evaluation(ap50=(0.45, 0.39, 0.51)), GATE, confidence=0.8)
+    error, distance = 0.12 / 2 / NormalDist().inv_cdf(0.9), 0.05
+    assert check.needs.count == math.ceil(((1.281552 + 0.841621) * error * math.sqrt(40) / distance) ** 2)
+
+
 def test_a_figure_right_below_its_floor_asks_for_a_better_detector_and_not_for_pictures_without_end():
     row = slice_row(GATE.min_slice_recall - 0.002, 0.06, 0.2, figure="recall", class_name="gap")
     check = floor_checks(evaluation(slices=[row]), GATE)[-1]
