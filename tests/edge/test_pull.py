@@ -427,6 +427,17 @@ def test_the_command_and_its_status(shop, capsys):
     assert main([*common, str(shop.root)]) == 2
 
 
+def test_the_status_may_be_asked_while_a_pull_gathers_files(shop, capsys):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    (device.state / "store").mkdir()
+    (device.state / "store" / "ab.part").symlink_to("ab")  # as one that was renamed since the folder was listed
+    (device.state / "store" / "cd").write_bytes(b"gathered")
+    assert main(["pull", "--state", str(device.state), "--status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gathered_bytes"] == 8
+
+
 def test_a_state_that_cannot_be_read_is_told_in_one_line(shop, capsys):
     device = shop.device("device")
     shop.release("1")
