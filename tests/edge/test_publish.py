@@ -60,6 +60,14 @@ def test_wrong_usage(shop, arguments, monkeypatch):
     assert CliRunner().invoke(app, ["publish", *arguments, "--to", str(shop.root)]).exit_code == 2
 
 
+@pytest.mark.parametrize("days", ["1e9", "inf", "nan"])
+def test_an_index_is_valid_for_a_century_at_most(shop, days):
+    keys = ["--key", str(shop.signer.private), "--keys", str(shop.signer.public)]
+    arguments = [str(shop.bundle("1")), "--to", str(shop.root), *keys, "--create", "--valid-days", days]
+    assert CliRunner().invoke(app, ["publish", *arguments]).exit_code == 2
+    assert not (shop.root / SIGNED_INDEX).exists()
+
+
 def test_what_devices_would_refuse_is_not_published(shop):
     good = shop.bundle("1")
     publish_bundle(shop.publisher, good)
