@@ -261,12 +261,13 @@ def test_a_bundle_signed_with_the_next_key_reaches_devices_before_the_old_one_is
     shop.publisher = replace(shop.publisher, key=new.private)
     index = publish_bundle(shop.publisher, sign_folder(bundle, new))
     assert index.rings == {"canary": 2, "all": 1}
+    signature_bytes = (bundle / "signature").stat().st_size  # that of another signing may be shorter or longer
     assert publish_bundle(shop.publisher, sign_folder(bundle, new)) == index  # the same key again is the same release
     shop.promote(2)
     keys_file(keys, old.entry(), new.entry(), revoked=(old.key_id,))
     outcome = shop.pull(device)
     assert (outcome.status, outcome.release) == ("updated", 2)
-    assert outcome.fetched_bytes == (bundle / "signature").stat().st_size
+    assert outcome.fetched_bytes == signature_bytes
     assert running_version(device) == "1"
 
 
