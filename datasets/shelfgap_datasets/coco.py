@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from shelfgap_edge.durable import write_durably
 
@@ -30,6 +30,8 @@ ANNOTATIONS_FILE = "annotations.json"
 IMAGES_DIR = "images"
 REJECTED_FILE = "rejected.jsonl"
 VERSION_FILE = "version.json"  # marks a version of a workspace: its splits are history and must not change
+_MOST_PIXELS = 2**31  # along a side; no picture has as many, and float arithmetic takes them
+_T = TypeVar("_T")
 _OPTIONAL_KEYS = ("store", "camera", "section", "captured_at", "group")
 
 
@@ -51,7 +53,7 @@ def load_dataset(root: Path) -> Dataset:
         )
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from None
     dataset = parse_coco(raw, where=str(path))
     if not dataset.images:
@@ -88,6 +90,8 @@ def parse_coco(raw: object, where: str) -> Dataset:
     annotated = raw.get("annotated_classes", [n for n in names.values() if n in LABEL_CLASSES])
     if not isinstance(annotated, list) or not all(isinstance(n, str) for n in annotated):
         raise DatasetError(f"{where}: annotated_classes must be a list of class names, got {annotated!r}")
+    if not isinstance(raw.get("licenses") or [], list):
+        raise DatasetError(f"{where}: licenses must be a list, got {raw['licenses']!r}")
 
     headers: dict[int, ImageRecord] = {}
     seen_names: set[str] = set()
@@ -115,26 +119,19 @@ def parse_coco(raw: object, where: str) -> Dataset:
     boxes: dict[int, list[Box]] = {image_id: [] for image_id in headers}
     for row, annotation in enumerate(raw["annotations"]):
         problem = None
-        if not isinstance(annotation, dict) or annotation.get("image_id") not in headers:
+        record = _find(headers, annotation.get("image_id")) if isinstance(annotation, dict) else None
+        if record is None:
             problem = "belongs to no usable image record"
-        elif names.get(annotation.get("category_id", -1)) not in annotated:
+        elif (name := _find(names, annotation.get("category_id"))) is None or name not in annotated:
             problem = f"category_id {annotation.get('category_id')!r} is not an annotated class"
-        elif not (record := headers[annotation["image_id"]]).is_labelled(names[annotation["category_id"]]):
-            problem = f"class {names[annotation['category_id']]!r} is not annotated in {record.file_name}"
-        else:
-            xyxy = xywh_to_xyxy(annotation.get("bbox"))
-            problem = (
-                f"bbox must be four numbers x, y, width, height, got {annotation.get('bbox')!r}"
-                if xyxy is None
-                else box_problem(xyxy, record.width, record.height)
-            )
+        elif not record.is_labelled(name):
+            problem = f"class {name!r} is not annotated in {record.file_name}"
+        elif (xyxy := xywh_to_xyxy(annotation.get("bbox"))) is None:
+            problem = f"bbox must be four numbers x, y, width, height, got {annotation.get('bbox')!r}"
+        elif not (problem := box_problem(xyxy, record.width, record.height)):
+            boxes[annotation["image_id"]].append(Box(name, clip_box(xyxy, record.width, record.height)))
         if problem:
             rejections.append(Rejection(f"{where}: annotations[{row}]", problem, "correct or delete the box"))
-            continue
-        assert xyxy is not None
-        boxes[annotation["image_id"]].append(
-            Box(names[annotation["category_id"]], clip_box(xyxy, record.width, record.height))
-        )
     images = tuple(replace(record, boxes=tuple(boxes[image_id])) for image_id, record in headers.items())
     return Dataset(images, tuple(annotated), tuple(rejections))
 
@@ -214,7 +211,10 @@ def xywh_to_xyxy(bbox: object) -> tuple[float, float, float, float] | None:
         or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in bbox)
     ):
         return None
-    x, y, width, height = (float(v) for v in bbox)
+    try:
+        x, y, width, height = (float(v) for v in bbox)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
     return x, y, x + width, y + height
 
 
@@ -240,7 +240,7 @@ def _image_problem(
         return f"file_name {name!r} leaves the images folder"
     if name in names:
         return f"file_name {name!r} stands twice"
-    if not all(type(image.get(k)) is int and image[k] > 0 for k in ("width", "height")):
+    if not all(type(image.get(k)) is int and 0 < image[k] < _MOST_PIXELS for k in ("width", "height")):
         return f"width and height must be positive integers, got {image.get('width')!r}, {image.get('height')!r}"
     if image.get("split") not in (None, *SPLITS):
         return f"split must be one of {', '.join(SPLITS)}, got {image['split']!r}"
@@ -248,6 +248,11 @@ def _image_problem(
     if labelled is not None and not (isinstance(labelled, list) and all(name in annotated for name in labelled)):
         return f"annotated_classes must be a list of the dataset's ({', '.join(annotated)}), got {labelled!r}"
     return None
+
+
+def _find(records: Mapping[int, _T], key: Any) -> _T | None:
+    """Return the record of an id; None where there is none, or the id is no value that could be one."""
+    return None if isinstance(key, (list, dict)) else records.get(key)
 
 
 def _license_name(image: Mapping[str, Any], raw: Mapping[str, Any]) -> str:

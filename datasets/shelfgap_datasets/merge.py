@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from shelfgap_datasets.coco import IMAGES_DIR, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import union
+from shelfgap_datasets.pictures import link_picture
 from shelfgap_datasets.schema import LABEL_CLASSES, Dataset, DatasetError, ImageRecord, Rejection
 
 
@@ -56,26 +55,12 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
                 target = _free(partial / IMAGES_DIR / f"{prefix}{image.file_name}")
                 name = target.relative_to(partial / IMAGES_DIR).as_posix()
                 target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(part.root / IMAGES_DIR / image.file_name, target)
+                link_picture(part.root, image.file_name, target)
                 records[image.sha256] = replace(known, file_name=name, source=prefix + image.source)
         images = (replace(r, annotated_classes=_own(r.annotated_classes, wanted)) for r in records.values())
         merged = Dataset(tuple(images), wanted, tuple(rejections))
         save_dataset(partial, merged)
     return merged
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot.
-
-    Raises:
-        DatasetError: no such file.
-    """
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise DatasetError(f"{source}: no such picture; run: shelfgap data check --quarantine") from None
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _free(path: Path) -> Path:

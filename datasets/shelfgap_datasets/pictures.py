@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -42,6 +43,45 @@ def read_picture(root: Path, file_name: str) -> bytes:
     if len(data) != size:
         raise OSError(5, "the shard is cut short", str(root / SHARDS_DIR / shard))
     return data
+
+
+def require_picture(root: Path, file_name: str) -> bytes:
+    """Return what `read_picture` does.
+
+    Raises:
+        DatasetError: there is no such picture, or it cannot be read.
+    """
+    try:
+        return read_picture(root, file_name)
+    except OSError as error:
+        raise DatasetError(
+            f"{root}: picture {file_name} cannot be read ({error.strerror}); run: shelfgap data check {root}"
+        ) from None
+
+
+def copy_picture(root: Path, file_name: str, target: Path) -> None:
+    """Write a picture of a dataset directory, packed or not, to a new file; its folder is made.
+
+    Raises:
+        DatasetError: there is no such picture.
+        OSError: it cannot be written.
+    """
+    data = require_picture(root, file_name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def link_picture(root: Path, file_name: str, target: Path) -> None:
+    """Give a picture of a dataset directory a second name, or copy it where it is packed or the disk cannot link.
+
+    Raises:
+        DatasetError: there is no such picture.
+        OSError: it cannot be written.
+    """
+    try:
+        os.link(root / IMAGES_DIR / file_name, target)
+    except OSError:
+        copy_picture(root, file_name, target)
 
 
 def shard_index(root: Path) -> dict[str, tuple[str, int, int]] | None:
@@ -107,10 +147,7 @@ def _write_shard(
 ) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for record in records:
-            try:
-                data = read_picture(root, record.file_name)
-            except OSError:
-                raise DatasetError(f"{root}: no picture {record.file_name}; run: shelfgap data check {root}") from None
+            data = require_picture(root, record.file_name)
             # WebDataset takes what precedes the first dot of the name for the key
             suffix = record.file_name.rpartition(".")[2]
             member = tarfile.TarInfo(f"{record.sha256}.{suffix}")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.merge import link_or_copy
+from shelfgap_datasets.pictures import link_picture, read_picture, shard_index
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 
 _CELLS = 6  # along the longer side of a box; far too few for a face, whatever its size
@@ -48,9 +48,11 @@ def redact_dataset(root: Path, progress: Callable[[int, int], None] | None = Non
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        DatasetError: no dataset, or a picture cannot be read or written.
+        DatasetError: no dataset, its pictures are packed, or one cannot be read or written.
     """
     dataset = load_dataset(root)
+    if shard_index(root) is not None:
+        raise DatasetError(f"{root}: its pictures are packed; redact the directory that was packed, then pack it again")
     images: list[ImageRecord] = []
     boxes = already = 0
     with written_whole(root) as partial:
@@ -58,17 +60,17 @@ def redact_dataset(root: Path, progress: Callable[[int, int], None] | None = Non
             if entry.is_file():
                 shutil.copyfile(entry, partial / entry.name)
         for done, record in enumerate(dataset.images, start=1):
-            source, target = root / IMAGES_DIR / record.file_name, partial / IMAGES_DIR / record.file_name
+            target = partial / IMAGES_DIR / record.file_name
             target.parent.mkdir(parents=True, exist_ok=True)
             mine = occluders(record)
             if len(mine) and not record.redacted:
-                data = _redacted_file(source, mine)
+                data = _redacted_file(root, record.file_name, mine)
                 target.write_bytes(data)
                 record = replace(record, sha256=hashlib.sha256(data).hexdigest(), redacted=True)
                 boxes += len(mine)
             else:
                 already += record.redacted
-                link_or_copy(source, target)
+                link_picture(root, record.file_name, target)
             images.append(record)
             if progress is not None:
                 progress(done, len(dataset.images))
@@ -119,24 +121,23 @@ def redaction_problems(root: Path, dataset: Dataset) -> list[str]:
             problems.append(f"{record.file_name}: occluder was not labelled, so it may show a shopper anywhere")
         elif len(boxes) and not record.redacted:
             problems.append(f"{record.file_name}: {len(boxes)} occluder box(es) not redacted")
-        elif len(boxes) and not _is_pixelated(root / IMAGES_DIR / record.file_name, boxes):
+        elif len(boxes) and not _is_pixelated(_read(root, record.file_name), boxes):
             problems.append(f"{record.file_name}: the record says redacted, the pixels do not")
     return problems
 
 
-def _redacted_file(path: Path, boxes_xyxy: NDArray[np.float32]) -> bytes:
-    image = Image.fromarray(pixelate(_read(path), boxes_xyxy))
+def _redacted_file(root: Path, file_name: str, boxes_xyxy: NDArray[np.float32]) -> bytes:
+    image = Image.fromarray(pixelate(_read(root, file_name), boxes_xyxy))
     stream = io.BytesIO()
-    if path.suffix.lower() == ".png":
+    if file_name.lower().endswith(".png"):
         image.save(stream, "PNG")
     else:
         image.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
     return stream.getvalue()
 
 
-def _is_pixelated(path: Path, boxes_xyxy: NDArray[np.float32]) -> bool:
+def _is_pixelated(image: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32]) -> bool:
     """Say whether pixelating once more would leave the boxes about as they are."""
-    image = _read(path)
     again = pixelate(image, boxes_xyxy)
     for x1, y1, x2, y2 in boxes_xyxy.astype(int):
         one, two = image[y1 : y2 + 1, x1 : x2 + 1], again[y1 : y2 + 1, x1 : x2 + 1]
@@ -145,9 +146,11 @@ def _is_pixelated(path: Path, boxes_xyxy: NDArray[np.float32]) -> bool:
     return True
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read(root: Path, file_name: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_picture(root, file_name))) as image:
             return np.array(image.convert("RGB"))
     except OSError as error:
-        raise DatasetError(f"{path}: not readable ({error}); run: shelfgap data check --quarantine") from None
+        raise DatasetError(
+            f"{root / IMAGES_DIR / file_name}: not readable ({error}); run: shelfgap data check --quarantine"
+        ) from None

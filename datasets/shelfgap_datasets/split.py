@@ -19,7 +19,11 @@ from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Rejection, Split
 
 _ROBOFLOW = re.compile(r"^(?P<source>.+)\.rf\.[0-9a-f]{16,}$")
-_FRAME = re.compile(r"^(?P<source>.+?)[ _.-]?frame[ _.-]?\d+$", re.IGNORECASE)
+_ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png)$", re.IGNORECASE)
+_FRAMES = (
+    re.compile(r"^(?P<source>.*?)[ _.-]?frame[ _.-]?\d+$", re.IGNORECASE),
+    re.compile(r"^(?P<source>.+)[_.](mp4|m4v|mov|avi|mkv|webm)[ _.-]?\d+$", re.IGNORECASE),
+)
 _SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test", "images"})
 
 
@@ -129,8 +133,9 @@ def group_names(images: Sequence[ImageRecord], near: Iterable[Pairs]) -> list[st
 def sequence_key(image: ImageRecord) -> str:
     """Return what an image shares with others of its scene: store, else camera, else source sequence.
 
-    A sequence is what Roboflow made of one picture (`NAME.rf.HASH`), or the frames of one film (`NAME_frame_12`);
-    any other picture is a sequence of its own.
+    A sequence is what Roboflow made of one picture (`NAME_jpg.rf.HASH`), or the frames of one film (`NAME_frame_12`,
+    `NAME_mp4-12`, and `frame_12` of its folder), Roboflow's copies of them too; any other picture is a sequence of its
+    own.
     """
     if image.store is not None:
         return f"store:{image.store}"
@@ -138,11 +143,13 @@ def sequence_key(image: ImageRecord) -> str:
         return f"camera:{image.camera}"
     folder, name = posixpath.split(image.source)
     stem = posixpath.splitext(name)[0]
-    match = _ROBOFLOW.match(stem) or _FRAME.match(stem)
-    if match is None:
+    copy = _ROBOFLOW.match(stem)
+    name = stem if copy is None else copy["source"]
+    film = next(filter(None, (frames.match(_ROBOFLOW_SUFFIX.sub("", name)) for frames in _FRAMES)), None)
+    if copy is None and film is None:
         return f"source:{image.source}"
     place = "/".join(part for part in folder.split("/") if part and part.lower() not in _SPLIT_FOLDERS)
-    return f"sequence:{posixpath.join(place, match['source'])}"
+    return f"sequence:{posixpath.join(place, name if film is None else film['source']).rstrip('/')}"
 
 
 def assign(group: str, split: SplitParams) -> Split:

@@ -119,6 +119,7 @@ def write_bundle(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     draft_tar = draft.with_suffix(".tar")
+    shutil.rmtree(draft, ignore_errors=True)  # left by a process of this number that was killed, as in containers
     try:
         _write_files(draft, manifest, models, gate, params, rights or {}, origin or {})
         report = verify_bundle(draft)
@@ -186,6 +187,7 @@ def write_tar(source: Path, target: Path) -> None:
 def _replace_directory(draft: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
     try:
         draft.rename(target)

@@ -123,7 +123,7 @@ class HttpDestination:
         if read_or_none(self.source, name) != expected:
             raise ChangedMeanwhileError
         condition = {"If-None-Match": "*"} if expected is None else {}
-        if tag is not None:
+        if tag is not None and not tag.startswith("W/"):  # no If-Match holds for a weak one (RFC 9110, 13.1.1)
             condition["If-Match"] = tag
         self._send("PUT", name, content, condition)
         if read_or_none(self.source, name) != content:  # a server that knows no conditions

@@ -51,7 +51,7 @@ def check_gate(content: bytes, identity: str, where: str) -> GateRecord:
         verdict, reason = report["verdict"], str(report["reason"])
         if not all(isinstance(check, dict) for check in report["checks"]):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise PromotionError(f"{where}: its {GATE_FILE} is not the report of a gate; run: shelfgap gate") from None
     try:
         candidate, champion = report["candidate"]["identity"], report["champion"]

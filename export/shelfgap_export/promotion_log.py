@@ -95,7 +95,7 @@ def read_log(registry: ModelRegistry) -> PromotionLog:
             values = json.loads(text)
             previous = values.pop("previous")
             entry = Entry(**{**values, "gate": GateRecord(**values["gate"])})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise LogError(f"{registry.model}: entry {number} of the promotion log is not readable: {text!r}") from None
         if previous != _digest(before) or entry.number != number:
             raise LogError(

@@ -30,6 +30,8 @@ from shelfgap_export.bundle import write_tar
 
 logger = logging.getLogger(__name__)
 
+_MOST_PASSPHRASE_BYTES = 1023  # that OpenSSL takes
+
 
 class SigningError(ShelfgapError):
     """A key cannot be made or used, or what it shall sign cannot be signed."""
@@ -56,13 +58,15 @@ def generate_key(target: Path, *, passphrase: str | None = None) -> KeyPair:
         passphrase: encrypts the private part; None leaves it open.
 
     Raises:
-        SigningError: one of the files is there, or cannot be written.
+        SigningError: one of the files is there, or cannot be written, or the passphrase is too long.
     """
     public = target.with_name(f"{target.name}.pub")
     key = ec.generate_private_key(ec.SECP256R1())
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase:
-        encryption = serialization.BestAvailableEncryption(passphrase.encode())
+    if secret := _secret(passphrase):
+        if len(secret) > _MOST_PASSPHRASE_BYTES:
+            raise SigningError(f"the passphrase is too long, at most {_MOST_PASSPHRASE_BYTES} bytes")
+        encryption = serialization.BestAvailableEncryption(secret)
     private_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     public_pem = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -103,7 +107,7 @@ def sign(root: Path, key: Path, *, passphrase: str | None = None) -> bytes:
 
     _read_key(key, passphrase)
     # The package hands a passphrase on to cryptography as it is, which takes bytes; its own type says str.
-    secret: str | None = passphrase.encode() if passphrase else None  # type: ignore[assignment]
+    secret: str | None = _secret(passphrase)  # type: ignore[assignment]
     hashing = Hashing().set_ignored_paths(paths=[SIGNATURE_FILE] if root.is_dir() else [], ignore_git_paths=False)
     config = Signing().use_elliptic_key_signer(private_key=key, password=secret).set_hashing_config(hashing)
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +179,7 @@ def _is_signed(files: dict[str, bytes], keys: TrustedKeys, where: str) -> bool:
 
 def _read_key(path: Path, passphrase: str | None) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), passphrase.encode() if passphrase else None)
+        key = serialization.load_pem_private_key(path.read_bytes(), _secret(passphrase))
     except OSError as error:
         raise SigningError(f"{path}: the key cannot be read ({error.strerror})") from None
     except TypeError:
@@ -188,6 +192,11 @@ def _read_key(path: Path, passphrase: str | None) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in CURVES:
         raise SigningError(f"{path}: expected an elliptic-curve key on {', '.join(CURVES)}")
     return key
+
+
+def _secret(passphrase: str | None) -> bytes | None:
+    """Return the bytes of a passphrase; of an environment that is not of UTF-8, as they stand there."""
+    return passphrase.encode(errors="surrogateescape") if passphrase else None
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

@@ -42,7 +42,9 @@ def publish(
     show: Annotated[bool, typer.Option("--list", help="Show what is published; needs no key.")] = False,
     key: Annotated[Path | None, typer.Option(help="Private key, PEM; else SHELFGAP_SIGNING_KEY.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Public keys that devices trust, PEM or JSON.")] = None,
-    valid_days: Annotated[float, typer.Option(min=0.01, help="How long devices may install from the index.")] = 90.0,
+    valid_days: Annotated[
+        float, typer.Option(min=0.01, max=36_500, help="How long devices may install from the index.")
+    ] = 90.0,
     create: Annotated[bool, typer.Option("--create", help="Begin where nothing was published yet.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -291,3 +291,23 @@ def test_licence_and_store_go_with_each_image(coco_source, run_import):
     report, to = run_import(source, license="MIT")
     assert {(i.license, i.consent) for i in load_dataset(to).images} == {("MIT", "unstated")}
     assert report.warnings == ("3 pictures without a stated consent basis; name it with --consent",)
+
+
+def test_a_box_with_a_number_of_hundreds_of_digits_is_set_aside(coco_source, run_import):
+    source = coco_source()
+    add_picture_record(source, "images/0.jpg", boxes=((10**400, 1, 5, 5),))
+    report, to = run_import(source)
+    assert report.images == 3
+    assert any("bbox must be four numbers" in reason for _, reason in reasons(to))
+
+
+def test_a_box_that_is_turned_without_end_is_set_aside(tmp_path, run_import):
+    paint(tmp_path / "source" / "a.png")
+    box = "<box label='Empty' xtl='{x}' ytl='15' xbr='35' ybr='45' rotation='{turn}'/>"
+    (tmp_path / "source" / "annotations.xml").write_text(
+        "<annotations><version>1.1</version><image id='0' name='a.png' width='80' height='60'>"
+        f"{box.format(x=15, turn='inf')}{box.format(x=5, turn='0')}</image></annotations>"
+    )
+    report, to = run_import(tmp_path / "source")
+    assert report.boxes == {"gap": 1}
+    assert [reason for _, reason in reasons(to)] == ["a coordinate is NaN or infinite"]

@@ -129,6 +129,22 @@ def test_a_correction_changes_its_box_and_nothing_else(tmp_path):
         correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
 
 
+def test_a_class_that_corrections_add_was_looked_for_in_the_pictures_that_came_back_only(tmp_path):
+    dataset = replace(some_dataset(tmp_path / "data"), annotated_classes=("gap", "occluder"))
+    images = (replace(dataset.images[0], annotated_classes=("gap",)), *dataset.images[1:])
+    save_dataset(tmp_path / "data", replace(dataset, images=images))
+    export_dataset(tmp_path / "data", load_dataset(tmp_path / "data"), "label-studio", tmp_path / "out")
+    tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    for task, name in ((tasks[0], "occluder"), (tasks[1], "low")):
+        task["annotations"][0]["result"][0]["value"]["rectanglelabels"] = [name]
+    (tmp_path / "out" / "tasks.json").write_text(json.dumps(tasks[:3]))
+    correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
+    now = load_dataset(tmp_path / "new")
+    assert now.annotated_classes == ("gap", "low", "occluder")
+    assert [image.annotated_classes for image in now.images] == [None, None, None, ("gap", "occluder")]
+    assert [box.class_name for image in now.images for box in image.boxes] == ["occluder", "low", "gap", "gap"]
+
+
 def test_a_redacted_picture_whose_occluders_changed_must_be_redacted_again(tmp_path):
     dataset = some_dataset(tmp_path / "data")
     shopper = Box("occluder", (50.0, 5.0, 70.0, 50.0))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from labelled_pictures import paint
 from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.intake.importer import import_source
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection
@@ -76,6 +77,17 @@ def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp
         merge_datasets([one, two], tmp_path / "low", ("low",))
 
 
+def test_an_import_keeps_what_was_looked_for_in_each_picture(tmp_path):
+    low = Box("low", (40.0, 10.0, 60.0, 30.0))
+    one = part(tmp_path / "one", (1, 3), "one", ("gap", "low"), boxes=(GAP, low))
+    two = part(tmp_path / "two", (2, 3), "two")
+    merge_datasets([one, two], tmp_path / "all")
+    import_source(tmp_path / "all", tmp_path / "back", class_aliases={})
+    assert [(image.sha256, image.annotated_classes) for image in load_dataset(tmp_path / "back").images] == [
+        (image.sha256, image.annotated_classes) for image in load_dataset(tmp_path / "all").images
+    ]
+
+
 def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path):
     part(tmp_path / "data", (1, 2), "", ("gap", "low"))
     path = tmp_path / "data" / "annotations.json"
@@ -88,6 +100,49 @@ def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path)
     reasons = [row.reason for row in dataset.rejections]
     assert "class 'gap' is not annotated in 1.png" in reasons
     assert "annotated_classes must be a list of the dataset's (gap, low), got ['gap', 'products']" in reasons
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("image_id", [1], "belongs to no usable image record"),
+        ("category_id", {"id": 1}, "category_id {'id': 1} is not an annotated class"),
+        ("bbox", [10**400, 1, 5, 5], "bbox must be four numbers"),
+    ],
+)
+def test_a_box_with_what_is_no_id_or_number_is_set_aside(tmp_path, key, value, reason):
+    part(tmp_path / "data", (1, 2), "")
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["annotations"][0][key] = value
+    path.write_text(json.dumps(raw))
+    dataset = load_dataset(tmp_path / "data")
+    assert [len(image.boxes) for image in dataset.images] == [0, 1]
+    assert [reason in rejection.reason for rejection in dataset.rejections] == [True]
+
+
+def test_a_picture_whose_size_no_picture_has_is_set_aside(tmp_path):
+    part(tmp_path / "data", (1, 2), "")
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["images"][0]["width"] = 10**400
+    path.write_text(json.dumps(raw))
+    dataset = load_dataset(tmp_path / "data")
+    assert [image.file_name for image in dataset.images] == ["2.png"]
+    assert "width and height must be positive integers" in dataset.rejections[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "not readable as JSON"),
+        ('{"images": [], "annotations": [], "categories": [], "licenses": 3}', "licenses must be a list, got 3"),
+    ],
+)
+def test_annotations_that_are_none_are_refused_in_one_line(tmp_path, text, reason):
+    (tmp_path / "annotations.json").write_text(text)
+    with pytest.raises(DatasetError, match=reason):
+        load_dataset(tmp_path)
 
 
 @pytest.fixture

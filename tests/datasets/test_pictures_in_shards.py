@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,14 @@ from shelfgap_datasets.checks import check_dataset
 from shelfgap_datasets.coco import load_dataset, save_dataset
 from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.fingerprint import fingerprint_images
+from shelfgap_datasets.labelling.correct import correct_dataset
+from shelfgap_datasets.labelling.export import export_dataset
+from shelfgap_datasets.labelling.review import Remark, write_review
+from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams, SynthParams
 from shelfgap_datasets.pictures import pack, read_picture
-from shelfgap_datasets.schema import DatasetError
+from shelfgap_datasets.redact import redact_dataset
+from shelfgap_datasets.schema import Box, DatasetError
 from shelfgap_datasets.split import split_dataset
 from shelfgap_datasets.synthetic.stills import synthesize
 from test_transforms import PARAMS as AUGMENT
@@ -94,3 +101,50 @@ def test_a_shard_that_was_cut_short_or_changed_is_found(both, tmp_path):
     (tmp_path / "cut" / "shards" / "index.json").write_text("[1]")
     with pytest.raises(DatasetError, match=r"not readable .*; pack the dataset again"):
         check_dataset(tmp_path / "cut", DUPLICATES)
+
+
+def test_labels_of_a_packed_dataset_go_out_and_come_back_corrected(both, tmp_path):
+    files, packed = both
+    for root, name in ((files, "files"), (packed, "packed")):
+        export_dataset(root, load_dataset(root), "coco", tmp_path / name)
+    for path in (tmp_path / "files").rglob("*.*"):
+        assert (tmp_path / "packed" / path.relative_to(tmp_path / "files")).read_bytes() == path.read_bytes()
+    report = correct_dataset(packed, tmp_path / "packed", tmp_path / "corrected", class_aliases={})
+    assert (report.seen, report.changed, report.rejections) == (15, (), ())
+    assert load_dataset(tmp_path / "corrected") == load_dataset(packed)
+    name = load_dataset(packed).images[0].file_name
+    remark = Remark(name, "missing", 0.9, Box("gap", (1.0, 1.0, 9.0, 9.0)), None)
+    assert write_review(packed, load_dataset(packed), [remark], "cvat", tmp_path / "review") == 1
+    assert (tmp_path / "review" / "images" / name).read_bytes() == read_picture(packed, name)
+
+
+def test_a_packed_dataset_can_be_joined_with_another(both, tmp_path):
+    files, packed = both
+    merge_datasets([Part(packed, load_dataset(packed), "")], tmp_path / "joined")
+    merge_datasets([Part(files, load_dataset(files), "")], tmp_path / "expected")
+    assert load_dataset(tmp_path / "joined") == load_dataset(tmp_path / "expected")
+    assert check_dataset(tmp_path / "joined", DUPLICATES).records == ()
+
+
+def test_a_picture_that_is_not_there_is_named(both, tmp_path):
+    _, packed = both
+    dataset = load_dataset(packed)
+    gone = replace(dataset.images[0], file_name="gone.jpg")
+    save_dataset(tmp_path / "data", replace(dataset, images=(gone,)))
+    with pytest.raises(DatasetError, match=r"picture gone\.jpg cannot be read \(No such file or directory\); run: "):
+        export_dataset(tmp_path / "data", load_dataset(tmp_path / "data"), "coco", tmp_path / "out")
+
+
+def test_shoppers_are_looked_for_in_packed_pictures_too_and_pixelated_before(both, tmp_path):
+    files, _ = both
+    shutil.copytree(files, tmp_path / "files")
+    dataset = load_dataset(files)
+    shopper = Box("occluder", (20.0, 10.0, 70.0, 90.0))
+    first = replace(dataset.images[0], consent="notice", boxes=(shopper,))
+    every = tuple(dict.fromkeys((*dataset.annotated_classes, "occluder")))
+    save_dataset(tmp_path / "files", replace(dataset, images=(first, *dataset.images[1:]), annotated_classes=every))
+    redact_dataset(tmp_path / "files")
+    pack(tmp_path / "files", tmp_path / "packed", pictures_per_shard=4)
+    assert check_dataset(tmp_path / "packed", DUPLICATES, require_redacted=True).exposed == ()
+    with pytest.raises(DatasetError, match="its pictures are packed; redact the directory that was packed"):
+        redact_dataset(tmp_path / "packed")

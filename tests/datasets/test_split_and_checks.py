@@ -68,6 +68,12 @@ def test_shares_are_about_what_was_asked():
         ({"source": "set/train/images/1-100_jpg.rf.0123456789abcdef0123.jpg"}, "sequence:set/1-100_jpg"),
         ({"source": "set/valid/images/1-100_jpg.rf.fedcba98765432100123.jpg"}, "sequence:set/1-100_jpg"),
         ({"source": "film_frame_0012.png"}, "sequence:film"),
+        ({"source": "lyon/images/frame_000012.PNG"}, "sequence:lyon"),  # what CVAT and ffmpeg make of a film
+        ({"source": "lyon/images/frame_000013.PNG"}, "sequence:lyon"),
+        ({"source": "train/images/aisle_mp4-7_jpg.rf.0123456789abcdef0123.jpg"}, "sequence:aisle"),
+        ({"source": "valid/images/aisle_mp4-8_jpg.rf.fedcba98765432100123.jpg"}, "sequence:aisle"),
+        ({"source": "a/film_frame_3_png.rf.0123456789abcdef0123.jpg"}, "sequence:a/film"),
+        ({"source": "a/picture_png.jpg"}, "source:a/picture_png.jpg"),
     ],
 )
 def test_what_makes_a_sequence(values, key):

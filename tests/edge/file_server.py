@@ -27,6 +27,7 @@ class FileServer:
         root: folder of the files.
         ranges: whether it honours Range.
         takes_put: whether it takes PUT.
+        weak_tags: whether its ETags are weak, as behind a proxy that compresses; no If-Match holds for these.
         cut_after: bytes of a body after which it closes the connection.
         add_length: added to the Content-Length that it states.
         redirect_to: address that it redirects all to.
@@ -41,6 +42,7 @@ class FileServer:
     root: Path
     ranges: bool = True
     takes_put: bool = False
+    weak_tags: bool = False
     cut_after: int | None = None
     add_length: int = 0
     redirect_to: str | None = None
@@ -120,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.headers.get("If-None-Match") == "*" and there is not None:
                 return self._error(412, "PreconditionFailed")
             match = self.headers.get("If-Match")
-            if match is not None and (there is None or match != _tag(there)):
+            if match is not None and (there is None or state.weak_tags or match != _tag(there)):
                 return self._error(412, "PreconditionFailed")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -151,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 206:
             stated = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", state.content_range or stated)
-        self.send_header("ETag", _tag(content))
+        self.send_header("ETag", f"{'W/' if state.weak_tags else ''}{_tag(content)}")
         self.send_header("Content-Length", str(len(body) + state.add_length))
         self.end_headers()
         if with_body:

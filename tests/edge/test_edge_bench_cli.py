@@ -151,6 +151,18 @@ def test_what_differs_is_not_compared_unless_told(run, bundle, tmp_path, key, va
     assert f"note: {aspect} differs: " in out
 
 
+def test_a_comparison_notes_another_runtime_and_blocks_on_either_side(run, bundle, tmp_path):
+    earlier = json.loads(run(bundle, *QUICK, "--json")[1])
+    earlier["subject"]["runtimes"] = ["openvino"]
+    file = tmp_path / "earlier.json"
+    file.write_text(json.dumps(earlier))
+    options = ("--min-seconds", "0", "--min-count", "8", "--processes", "4", "--margin", "50")
+    code, out, err = run(bundle, *options, "--precision", "int8", "--compare", file)
+    assert (code, err) == (0, "")
+    assert "note: the runtime is onnxruntime here and openvino there" in out
+    assert "note: the interval covers how blocks of frames vary within a process, not how processes do" in out
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -179,6 +191,16 @@ def test_figures_that_are_none_are_refused(run, bundle, tmp_path, values):
     file = tmp_path / "report.json"
     file.write_text(json.dumps(report))
     code, out, err = run(bundle, "--compare", file)
+    assert (code, out) == (1, "")
+    assert "not a whole report of shelfgap-bench/2; measure again" in err
+
+
+def test_a_run_without_a_name_is_refused(run, bundle, tmp_path):
+    report = json.loads(run(bundle, *QUICK, "--json")[1])
+    del report["runs"][0]["name"]
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(report))
+    code, out, err = run(bundle, "--compare", file, *QUICK)
     assert (code, out) == (1, "")
     assert "not a whole report of shelfgap-bench/2; measure again" in err
 
@@ -231,6 +253,8 @@ def test_the_other_bundle_must_be_whole_and_signed_too(run, bundle, slower, tmp_
         (("--against", "b", "--scenario", "cold"), "--against measures --scenario single"),
         (("--against", "b", "--precision", "int8", "fp32"), "with one --precision"),
         (("--scenario", "memory", "--precision", "int8", "fp32"), "--scenario memory measures one model"),
+        (("--scenario", "cold", "--min-seconds", "5"), "--scenario cold counts starts: give --min-count"),
+        (("--despite", "threads"), "--despite is for --compare"),
         (("--jitter", "0.5", "--scenario", "fleet"), "expected a share from 0 to below 0.5, got '0.5'"),
         (("--margin", "0"), "expected a share above 0, like 0.05, got '0'"),
         (("--interval", "0"), "expected a number of seconds above 0, got '0'"),

@@ -66,18 +66,20 @@ def test_bad_images_are_reported_and_the_others_done(run, bundle, shelf, tmp_pat
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(shelf.read_bytes()[:-100])
     absent = tmp_path / "absent.jpg"
-    code, out, err = run("predict", bundle, text, shelf, cut, absent, tmp_path, "--json")
+    endless = tmp_path / f"{'x' * 300}.jpg"
+    code, out, err = run("predict", bundle, text, shelf, cut, absent, tmp_path, endless, "--json")
     assert code == 1
     frames = json.loads(out)["frames"]
-    assert [("error" in frame) for frame in frames] == [True, False, True, True, True]
+    assert [("error" in frame) for frame in frames] == [True, False, True, True, True, True]
     assert len(frames[1]["detections"]) == 1
     lines = err.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert all(line.startswith("shelfgap-edge: error: ") for line in lines)
     assert f"{text}: not a JPEG" in lines[0]
     assert "truncated" in lines[1]
     assert f"{absent}: cannot be read (No such file or directory)" in lines[2]
     assert "is a folder, expected a JPEG file" in lines[3]
+    assert f"{endless}: cannot be read (File name too long)" in lines[4]
 
 
 @pytest.mark.parametrize("name", ["predict", "bench", "verify"])
@@ -161,6 +163,12 @@ def test_bench(run, bundle, shelf):
     assert report["settings"] == {"min_seconds": 0.0, "min_count": 12, "threads": 1}
 
 
+def test_bench_names_a_path_that_is_none(run, bundle, tmp_path):
+    code, out, err = run("bench", bundle, "--frames", tmp_path / ("x" * 300))
+    assert (code, out) == (1, "")
+    assert "cannot be read (File name too long)" in err
+
+
 def test_bench_names_a_bad_frame(run, bundle, tmp_path):
     code, out, err = run("bench", bundle, "--frames", tmp_path / "absent.jpg")
     assert (code, out) == (1, "")
@@ -216,6 +224,13 @@ def test_a_reader_that_goes_away_is_no_traceback(bundle, shelf):
     process.stderr.close()
     assert process.wait(timeout=60) == 141
     assert errors == b""
+
+
+def test_a_disk_that_is_full_below_the_output_is_told_in_one_line(bundle, shelf):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "shelfgap_edge.cli", "predict", bundle, shelf, "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "shelfgap-edge: error: No space left on device\n")
 
 
 def test_a_file_name_that_is_no_text_is_printed_somehow(bundle, shelf, tmp_path):

@@ -200,6 +200,7 @@ def test_a_signature_is_no_signature_of_another_payload_type(signer, keys):
         ),
         (lambda c: c["keys"][0].pop("key_id"), "key_id is None, but the id"),
         (lambda c: c["keys"][0].update(public_key="key"), r"keys\[0\]: not a PEM public key"),
+        (lambda c: c["keys"][0].update(public_key="\ud800"), r"keys\[0\]: not a PEM public key"),
         (lambda c: c["keys"][0].pop("public_key"), "public_key must be PEM text"),
     ],
 )

@@ -60,6 +60,14 @@ def test_wrong_usage(shop, arguments, monkeypatch):
     assert CliRunner().invoke(app, ["publish", *arguments, "--to", str(shop.root)]).exit_code == 2
 
 
+@pytest.mark.parametrize("days", ["1e9", "inf", "nan"])
+def test_an_index_is_valid_for_a_century_at_most(shop, days):
+    keys = ["--key", str(shop.signer.private), "--keys", str(shop.signer.public)]
+    arguments = [str(shop.bundle("1")), "--to", str(shop.root), *keys, "--create", "--valid-days", days]
+    assert CliRunner().invoke(app, ["publish", *arguments]).exit_code == 2
+    assert not (shop.root / SIGNED_INDEX).exists()
+
+
 def test_what_devices_would_refuse_is_not_published(shop):
     good = shop.bundle("1")
     publish_bundle(shop.publisher, good)
@@ -101,12 +109,17 @@ def no_identity(root):
     (root / "gate.json").write_text(json.dumps({"verdict": "pass", "reason": "", "checks": []}))
 
 
+def no_end(root):
+    (root / "gate.json").write_text("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (other_threshold, "judged another model"),
         (other_model, "judged another model"),
         (no_identity, "does not say which model it judged"),
+        (no_end, "is not the report of a gate"),
     ],
 )
 def test_a_gate_of_another_model_publishes_nothing(shop, edit, message):
@@ -248,12 +261,13 @@ def test_a_bundle_signed_with_the_next_key_reaches_devices_before_the_old_one_is
     shop.publisher = replace(shop.publisher, key=new.private)
     index = publish_bundle(shop.publisher, sign_folder(bundle, new))
     assert index.rings == {"canary": 2, "all": 1}
+    signature_bytes = (bundle / "signature").stat().st_size  # that of another signing may be shorter or longer
     assert publish_bundle(shop.publisher, sign_folder(bundle, new)) == index  # the same key again is the same release
     shop.promote(2)
     keys_file(keys, old.entry(), new.entry(), revoked=(old.key_id,))
     outcome = shop.pull(device)
     assert (outcome.status, outcome.release) == ("updated", 2)
-    assert outcome.fetched_bytes == (bundle / "signature").stat().st_size
+    assert outcome.fetched_bytes == signature_bytes
     assert running_version(device) == "1"
 
 

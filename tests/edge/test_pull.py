@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -170,18 +172,19 @@ def test_a_bad_canary_is_back_within_one_self_test_and_all_never_see_it(shop, sp
     assert shop.pull(canary).release == 3
 
 
-def test_a_model_that_takes_the_process_down_is_gone_back_from(shop):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 3, "signal 37")])
+def test_a_model_that_takes_the_process_down_is_gone_back_from(shop, number, name):
     device = shop.device("device")
     shop.release("1")
     shop.pull(device)
     shop.release("2")
 
     def crash(bundle):
-        return run_check([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], 60)
+        return run_check([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"], 60)
 
     outcome = shop.pull(device, self_test=crash)
     assert outcome.status == "rejected"
-    assert "crashed (SIGSEGV)" in outcome.reason
+    assert f"crashed ({name})" in outcome.reason
     assert running_version(device) == "1"
 
 
@@ -364,6 +367,26 @@ def test_a_full_disk_keeps_the_old_slot(shop, monkeypatch):
     assert shop.pull(device).release == 2
 
 
+def test_a_release_that_failed_does_not_run_on_where_the_disk_is_too_full_to_note_it(shop):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    shop.release("2")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fail_as_the_disk_fills(bundle: Path) -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        return "it is off"
+
+    try:
+        with pytest.raises(PullError, match="File too large; what is installed runs on"):
+            shop.pull(device, self_test=fail_as_the_disk_fills)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert running_version(device) == "1"
+    assert shop.pull(device).release == 2  # what could not be noted is tried again
+
+
 def test_two_pulls_at_once(shop, capsys):
     device = shop.device("device")
     shop.release("1")
@@ -402,6 +425,27 @@ def test_the_command_and_its_status(shop, capsys):
     assert main([*common, "--status"]) == 0
     assert "release 2 (2) failed here" in capsys.readouterr().out
     assert main([*common, str(shop.root)]) == 2
+
+
+def test_the_status_may_be_asked_while_a_pull_gathers_files(shop, capsys):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    (device.state / "store").mkdir()
+    (device.state / "store" / "ab.part").symlink_to("ab")  # as one that was renamed since the folder was listed
+    (device.state / "store" / "cd").write_bytes(b"gathered")
+    assert main(["pull", "--state", str(device.state), "--status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gathered_bytes"] == 8
+
+
+def test_a_state_that_cannot_be_read_is_told_in_one_line(shop, capsys):
+    device = shop.device("device")
+    shop.release("1")
+    shop.pull(device)
+    (device.state / "state.json").unlink()
+    (device.state / "state.json").mkdir()  # as one that this user may not read
+    assert main(["pull", "--state", str(device.state), "--status"]) == 1
+    assert capsys.readouterr().err == f"shelfgap-edge: error: {device.state / 'state.json'}: Is a directory\n"
 
 
 @pytest.mark.parametrize(

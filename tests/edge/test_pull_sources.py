@@ -220,6 +220,13 @@ def test_of_two_publishers_at_once_one_starts_over(shop, s3, tmp_path, kind):
     assert index.number == 3
 
 
+def test_a_server_with_weak_tags_takes_one_release_after_another(shop):
+    shop.root.mkdir(exist_ok=True)
+    with serve(shop.root, takes_put=True, weak_tags=True) as server:
+        publisher = Publisher(open_destination(server.url), shop.signer.private, shop.signer.public, create=True)
+        assert [publish_bundle(publisher, shop.bundle(version)).number for version in ("1", "2")] == [1, 2]
+
+
 def test_a_server_that_takes_no_put_is_told(shop):
     shop.root.mkdir(exist_ok=True)
     with serve(shop.root) as server:

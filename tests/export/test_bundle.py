@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -103,6 +104,16 @@ FULL_DISK = """
         print(error)
         sys.exit(1)
 """
+
+
+def test_what_a_killed_write_of_the_same_process_number_left_is_in_nobodys_way(write):
+    """In a container a process often has the number that the one before had."""
+    parent = write().parent
+    for left in ("tmp", "old"):
+        (parent / f".bundle.{os.getpid()}.{left}" / "golden").mkdir(parents=True)
+        (parent / f".bundle.{os.getpid()}.{left}" / "golden" / "shelf-9.jpg").write_bytes(b"half")
+    assert verify_bundle(write()).passed
+    assert names(parent) == ["bundle", "bundle.tar"]
 
 
 @pytest.mark.parametrize("limit_share", [0.0, 0.5, 1.0])

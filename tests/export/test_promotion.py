@@ -344,6 +344,12 @@ def test_mlflow_lets_nobody_change_the_log_and_a_changed_database_is_found(regis
         read_log(registry)
 
 
+def test_an_entry_of_the_log_that_is_none_is_told_in_one_line(registry, registered):
+    registry.append(1, "7")
+    with pytest.raises(LogError, match="entry 1 of the promotion log is not readable: '7'"):
+        read_log(registry)
+
+
 def test_a_registered_model_of_another_making_is_left_alone(registry, tmp_path):
     mlflow_client(registry.uri).create_registered_model(registry.model)
     with pytest.raises(RegistryError, match=r"that shelfgap did not make; set another bundle\.name"):

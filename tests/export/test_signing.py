@@ -230,6 +230,16 @@ def test_an_encrypted_key_signs_with_its_passphrase_only(bundle, tmp_path):
     assert signer_of(bundle, pair.public_key) == pair.key_id
 
 
+def test_a_passphrase_of_any_bytes_of_the_environment_locks_a_key(bundle, tmp_path):
+    passphrase = os.fsdecode(b"caf\xe9")  # as os.environ has it where the terminal is not of UTF-8
+    pair = generate_key(tmp_path / "locked", passphrase=passphrase)
+    assert serialization.load_pem_private_key(pair.private_key.read_bytes(), b"caf\xe9")
+    assert sign_bundle(bundle, pair.private_key, passphrase=passphrase)
+    with pytest.raises(SigningError, match="the passphrase is too long, at most 1023 bytes"):
+        generate_key(tmp_path / "other", passphrase="x" * 1024)
+    assert not (tmp_path / "other.pub").exists()
+
+
 def test_keys_of_other_kinds_are_refused(bundle, pair, tmp_path):
     path = tmp_path / "some.pem"
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()

@@ -101,6 +101,16 @@ def test_the_reports_agree_and_keep_to_their_forms(against_itself, tmp_path):
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_a_store_whose_name_xml_cannot_hold_leaves_the_report_whole(gate, patches_bundle, trained, tmp_path):
+    data = shutil.copytree(trained.root, tmp_path / "data")
+    dataset = load_dataset(data)
+    save_dataset(data, replace(dataset, images=tuple(replace(image, store="bell\x07") for image in dataset.images)))
+    code, _, err = gate("--candidate", patches_bundle, "--dataset", data)
+    assert code == 0, err
+    suites = ElementTree.parse(tmp_path / "gate" / "gate.xml").getroot()
+    assert any("store bell\ufffd" in case.get("name") for case in suites.iter("testcase"))
+
+
 def test_another_threshold_is_another_candidate_and_may_fail(gate, patches_bundle, trained, tmp_path):
     deaf = changed(patches_bundle, tmp_path / "deaf", score_thresholds={"gap": 0.9999})
     arguments = ("--candidate", deaf, "--champion", patches_bundle, "--dataset", trained.root)
@@ -124,6 +134,7 @@ def test_too_little_data_is_inconclusive_and_says_how_much_would_do(gate, patche
         "count": 30,
         "images": 30,
         "provided": "it equals the champion",
+        "remedy": None,
     }
     assert "about 30 groups (30 pictures) would decide" in result["reason"]
     assert "❔" in (tmp_path / "gate" / "gate.md").read_text()

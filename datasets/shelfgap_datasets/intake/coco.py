@@ -76,6 +76,7 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
                     boxes=tuple(boxes.pop(image_id, ())),
                     stated_size=as_size(image.get("height"), image.get("width")),
                     stated=record_keys(image | {"license": _license(image.get("license"), licenses)}),
+                    labelled=_labelled(image.get("annotated_classes")),
                 )
             )
         for image_id, orphans in boxes.items():
@@ -111,6 +112,13 @@ def _boxes_by_image(
         else:
             boxes.setdefault(image_id, []).append(SourceBox(names[category], xyxy, where))
     return boxes
+
+
+def _labelled(value: object) -> tuple[str, ...] | None:
+    """Return the classes that our own contract says were looked for in a picture; None where it says nothing."""
+    if not isinstance(value, list):
+        return None
+    return tuple(label for name in value if (label := as_label(name)) is not None)
 
 
 def _category_names(document: Mapping[str, Any]) -> dict[int | str, str]:

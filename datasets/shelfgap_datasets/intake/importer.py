@@ -24,6 +24,7 @@ from shelfgap_datasets.schema import (
     CONSENT_BASES,
     LABEL_CLASSES,
     UNSTATED,
+    Box,
     Dataset,
     DatasetError,
     ImageRecord,
@@ -150,6 +151,7 @@ def import_source(
             rejections += problems
             if boxes is None:
                 continue
+            labelled = _labelled(images, names, boxes)
             stated = {**({"store": store} if store else {}), **provenance.of(path), **_stated(images), **given}
             problem = _rights_problem(stated, allow_unstated)
             if problem:
@@ -159,7 +161,10 @@ def import_source(
             if digest in records:
                 merged += 1
                 first = records[digest]
-                records[digest] = replace(first, boxes=union(first.boxes, boxes))
+                both = None
+                if first.annotated_classes is not None and labelled is not None:
+                    both = tuple(c for c in LABEL_CLASSES if c in (*first.annotated_classes, *labelled))
+                records[digest] = replace(first, boxes=union(first.boxes, boxes), annotated_classes=both)
                 continue
             name = _free_name(path, picture.suffix, taken)
             target = partial / IMAGES_DIR / name
@@ -178,6 +183,7 @@ def import_source(
                 camera=stated.get("camera"),
                 section=stated.get("section"),
                 captured_at=stated.get("captured_at"),
+                annotated_classes=labelled,
             )
         records = _with_history(source, partial, records)
         if not records:
@@ -203,6 +209,18 @@ def _with_history(source: Path, to: Path, records: dict[str, ImageRecord]) -> di
         digest: replace(record, group=before[digest].group, split=before[digest].split) if digest in before else record
         for digest, record in records.items()
     }
+
+
+def _labelled(images: list[SourceImage], names: Mapping[str, str], boxes: tuple[Box, ...]) -> tuple[str, ...] | None:
+    """Return the classes that were looked for in a picture, by all its annotations; None for all of the source.
+
+    Whoever drew a box of a class has looked for it.
+    """
+    if any(image.labelled is None for image in images):
+        return None
+    looked_for = {names[name] for image in images for name in image.labelled or () if name in names}
+    looked_for |= {box.class_name for box in boxes}
+    return tuple(name for name in LABEL_CLASSES if name in looked_for)
 
 
 def _stated(images: list[SourceImage]) -> dict[str, str]:

@@ -34,6 +34,7 @@ class SourceImage:
         boxes_are_fractions: the coordinates are fractions of the displayed width and height.
         stated_size: (height, width) in pixels that the annotation gives for the picture, if it does.
         stated: what the annotation states of the picture, by `RECORD_KEYS`.
+        labelled: names of the classes that were looked for in the picture; None for all of the source.
     """
 
     picture: str
@@ -41,6 +42,7 @@ class SourceImage:
     boxes_are_fractions: bool = False
     stated_size: tuple[int, int] | None = None
     stated: Mapping[str, str] = field(default_factory=dict)
+    labelled: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -97,6 +99,8 @@ def turned_bounds(
     """
     if degrees % 360 == 0:
         return xyxy
+    if not math.isfinite(degrees):
+        return (math.nan,) * 4  # as in `polygon_bounds`
     x1, y1, x2, y2 = xyxy
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turned: list[float] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from shelfgap_datasets.intake.formats import Format, read_annotations
 from shelfgap_datasets.intake.model import SourceImage
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.intake.tree import SourceTree, scan
+from shelfgap_datasets.pictures import copy_picture, require_picture
 from shelfgap_datasets.schema import LABEL_CLASSES, Box, DatasetError, ImageRecord, Rejection
 
 _SAME_PX = 0.02  # labelling tools round to a hundredth of a pixel
@@ -43,7 +43,8 @@ def correct_dataset(
 
     Pictures are known by their content where the corrections bring them along, else by their file name. Everything
     else about a picture stays, its group and split too. A box that the tool only rounded stays as it was. A redacted
-    picture whose occluder boxes changed must be redacted again.
+    picture whose occluder boxes changed must be redacted again. A class that the corrections add was looked for in the
+    pictures that came back only.
 
     Args:
         root: dataset directory; it is not changed.
@@ -54,7 +55,8 @@ def correct_dataset(
         class_map: source name -> our class, before the aliases.
 
     Raises:
-        DatasetError: nothing in the corrections speaks of a picture of the dataset, or `to` is taken.
+        DatasetError: nothing in the corrections speaks of a picture of the dataset, one of its pictures is missing, or
+            `to` is taken.
     """
     dataset = load_dataset(root)
     if not corrections.is_dir():
@@ -80,7 +82,7 @@ def correct_dataset(
     for file_name, images in labelled.items():
         record = by_name[file_name]
         try:
-            picture = open_picture(root / IMAGES_DIR / file_name)
+            picture = open_picture(require_picture(root, file_name))
         except PictureProblem as problem:
             rejections.append(Rejection(file_name, problem.reason, problem.action))
             continue
@@ -90,14 +92,23 @@ def correct_dataset(
             settled = replace(record, boxes=_settle(record.boxes, boxes))
             same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
             corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
-    images_now = tuple(corrected.get(image.file_name, image) for image in dataset.images)
     used = {*dataset.annotated_classes, *names.values()}
+    annotated = tuple(name for name in LABEL_CLASSES if name in used)
+    added = used - set(dataset.annotated_classes)
+
+    def known(image: ImageRecord) -> ImageRecord:
+        """A class that is new was looked for in the pictures that came back, and in no other."""
+        now = corrected.get(image.file_name, image)
+        looked_for = {*(dataset.annotated_classes if image.annotated_classes is None else image.annotated_classes)}
+        looked_for |= {box.class_name for box in now.boxes}
+        looked_for |= added if image.file_name in corrected else set()
+        classes = tuple(name for name in annotated if name in looked_for)
+        return replace(now, annotated_classes=None if classes == annotated else classes)
+
+    images_now = tuple(known(image) for image in dataset.images)
     with written_whole(to) as partial:
         for file_name in by_name:
-            target = partial / IMAGES_DIR / file_name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / IMAGES_DIR / file_name, target)
-        annotated = tuple(name for name in LABEL_CLASSES if name in used)
+            copy_picture(root, file_name, partial / IMAGES_DIR / file_name)
         save_dataset(
             partial, replace(dataset, images=images_now, annotated_classes=annotated, rejections=tuple(rejections))
         )

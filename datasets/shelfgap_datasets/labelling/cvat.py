@@ -5,7 +5,6 @@ Source: https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -13,10 +12,10 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from shelfgap_datasets.intake.cvat import RECORD_TAG
 from shelfgap_datasets.intake.model import RECORD_KEYS
 from shelfgap_datasets.schema import Box, Dataset, DatasetError
+from shelfgap_datasets.xml_text import NOT_XML
 
 CVAT_FILE = "annotations.xml"
 SUGGESTED = "suggest-"  # before the class of a box that nobody drew; such a label is no class on return
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_cvat(
@@ -83,6 +82,6 @@ def _label(labels: Element, name: str, kind: str, attributes: Sequence[str]) -> 
 
 
 def _text(value: str) -> str:
-    if _NOT_XML.search(value):
+    if NOT_XML.search(value):
         raise DatasetError(f"{value!r} has a character that XML cannot hold; rename it, or export as COCO")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.labelling.cvat import write_cvat
 from shelfgap_datasets.labelling.label_studio import write_label_studio
 from shelfgap_datasets.labelling.yolo import flat_names, write_yolo
+from shelfgap_datasets.pictures import copy_picture
 from shelfgap_datasets.schema import Dataset, DatasetError
 
 ExportFormat = Literal["coco", "yolo", "cvat", "label-studio"]
@@ -47,11 +47,7 @@ def export_dataset(
     names = flat_names(dataset.images) if format == "yolo" else [image.file_name for image in dataset.images]
     with written_whole(to) as partial:
         for done, (image, name) in enumerate(zip(dataset.images, names, strict=True), start=1):
-            source, target = root / IMAGES_DIR / image.file_name, partial / IMAGES_DIR / name
-            if not source.is_file():
-                raise DatasetError(f"{source}: no such picture; run: shelfgap data check {root} --quarantine")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            copy_picture(root, image.file_name, partial / IMAGES_DIR / name)
             if progress is not None:
                 progress(done, len(names))
         if format == "coco":

@@ -6,7 +6,6 @@ is a prediction. Either way a suggestion that nobody touched comes back as nothi
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.labelling.cvat import write_cvat
 from shelfgap_datasets.labelling.export import LOCAL_FILES
 from shelfgap_datasets.labelling.label_studio import label_result, task_data, write_tasks
+from shelfgap_datasets.pictures import copy_picture
 from shelfgap_datasets.schema import Box, Dataset, DatasetError
 
 ReviewFormat = Literal["cvat", "label-studio"]
@@ -68,9 +68,7 @@ def write_review(
     images = tuple(records[name] for name in by_picture)
     with written_whole(to) as partial:
         for image in images:
-            target = partial / IMAGES_DIR / image.file_name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / IMAGES_DIR / image.file_name, target)
+            copy_picture(root, image.file_name, partial / IMAGES_DIR / image.file_name)
         if format == "cvat":
             suggested = {
                 name: [(r.suggestion, f"{r.reason} {r.doubt:.2f}") for r in mine if r.suggestion is not None]

@@ -12,9 +12,8 @@ from shelfgap_training.evaluate import ScoredImages
 
 from shelfgap_export.gate.difference import Decision, Difference, decide, figure_differences, samples_to_decide
 from shelfgap_export.gate.entrant import Entrant
-from shelfgap_export.gate.floors import needs_of_groups
 from shelfgap_export.gate.latency import budget_of, read_difference
-from shelfgap_export.gate.verdict import Check, Needs, Provided
+from shelfgap_export.gate.verdict import Check, Provided, needs_of
 from shelfgap_export.params import GateParams
 
 COMPARED = ("ap50", "recall_at_p90")
@@ -22,6 +21,7 @@ COMPARED = ("ap50", "recall_at_p90")
 REPORTED = ("precision", "recall", "f1", "false_alarms_per_full_shelf")
 """Figures at the operating point, whose differences are shown and not judged: they trade against each other."""
 CHECKS_AGAINST = len(COMPARED) + 1  # with latency: those that share alpha for a fail
+_EQUAL: Provided = "it equals the champion"
 _AS_MEASURED = 0.5  # one-sided alpha of what is held against a margin without an interval
 _NAMES = {"ap50": "AP50", "recall_at_p90": "recall at 0.9 precision"}
 
@@ -93,7 +93,7 @@ def _accuracy_check(name: str, found: Difference, images: int, margin: float, pa
     if few and not found.is_identical:
         least = max(params.min_groups, 2)
         reason = f"{said}{value:+.4f} on {found.samples} groups, fewer than {least} say nothing for sure"
-        more = needs_of_groups(least, found.samples, images, "it equals the champion")
+        more = needs_of("groups", least, found.samples, _EQUAL, images=images)
         return Check(title, "non-inferiority", "inconclusive", reason, value, bound=-margin, needs=more)
     verdict = decide(found, margin)
     if found.is_identical:
@@ -104,7 +104,8 @@ def _accuracy_check(name: str, found: Difference, images: int, margin: float, pa
     needs = None
     if verdict == "inconclusive":
         count, provided = _to_decide(found, margin, params.alpha)
-        needs = needs_of_groups(count, found.samples, images, provided)
+        remedy = None if provided == _EQUAL else "a better detector"
+        needs = needs_of("groups", count, found.samples, provided, images=images, remedy=remedy)
     return Check(title, "non-inferiority", verdict, reason, value, found.low, found.high, -margin, needs=needs)
 
 
@@ -121,7 +122,9 @@ def latency_check(latency: Mapping[str, Any], params: GateParams) -> Check:
     needs = None
     if verdict == "inconclusive":
         count, provided = _to_decide(gain, room, params.alpha / len(params.latency.pairs))
-        needs = Needs("pairs of processes", count, None, provided)
+        needs = needs_of(
+            "pairs of processes", count, pairs, provided, remedy=None if provided == _EQUAL else "a faster model"
+        )
     ours, theirs = (float(np.median(latency["processes"][side]["judged_ms"])) for side in ("candidate", "champion"))
     return Check(
         "latency against the champion",
@@ -174,8 +177,13 @@ def budget_check(device_class: str | None, p90_ms: Sequence[float | None], param
     reason = f"90 % of the frames take {value:.2f} ms [{low:.2f}, {high:.2f}] on {device_class}, budget {budget:g} ms"
     needs = None
     if verdict == "inconclusive":
-        count = samples_to_decide(room, room.value, params.alpha)
-        needs = Needs("pairs of processes", count, None, "the truth is what was measured")
+        needs = needs_of(
+            "pairs of processes",
+            samples_to_decide(room, room.value, params.alpha),
+            room.samples,
+            "the truth is what was measured",
+            remedy=None if room.value > 0 else "a faster model",
+        )
     return Check(name, "budget", verdict, reason, value, low, high, budget, value, needs=needs)
 
 
@@ -186,7 +194,7 @@ def _to_decide(found: Difference, margin: float, alpha: float) -> tuple[int | No
     the margin as measured.
     """
     if found.value > -margin:
-        return samples_to_decide(found, margin, alpha), "it equals the champion"
+        return samples_to_decide(found, margin, alpha), _EQUAL
     below_zero = samples_to_decide(found, found.value, alpha / CHECKS_AGAINST)
     beyond_margin = samples_to_decide(found, found.value + margin, _AS_MEASURED)
     count = None if below_zero is None or beyond_margin is None else max(below_zero, beyond_margin)

@@ -8,21 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scipy import stats
+
 from shelfgap_export.gate.difference import Difference, samples_to_decide
-from shelfgap_export.gate.verdict import Check, Judgement, Kind, Needs, Provided
+from shelfgap_export.gate.verdict import Check, Judgement, Kind, needs_of
 from shelfgap_export.params import GateParams
 
-_TAIL_95 = 0.025  # a fail rests on the upper bound of a 95 % interval
-_NORMAL_95 = 1.96
 
+def floor_checks(evaluation: Mapping[str, Any], params: GateParams, confidence: float = 0.95) -> list[Check]:
+    """Judge the figures of a candidate's evaluation, and its slices.
 
-def floor_checks(evaluation: Mapping[str, Any], params: GateParams) -> list[Check]:
-    """Judge the figures of the candidate's evaluation (see `shelfgap_training.evaluate.evaluate`), and its slices."""
+    Args:
+        evaluation: see `shelfgap_training.evaluate.evaluate`.
+        params: of the gate.
+        confidence: of the intervals in it, whose upper bounds a fail rests on.
+    """
     floors = {"ap50": params.min_ap50, "recall": params.min_recall, "precision": params.min_precision}
     mode = evaluation["precision_mode"]
     counts = {"groups": evaluation["groups"], "images": evaluation["images"]}
     checks = [
-        _floor(f"{mode} {name}", "floor", {**evaluation[name], **counts}, floor, params)
+        _floor(f"{mode} {name}", "floor", {**evaluation[name], **counts}, floor, confidence)
         for name, floor in floors.items()
     ]
     slice_floors = {"ap50": params.min_slice_ap50, "recall": params.min_slice_recall}
@@ -33,7 +38,7 @@ def floor_checks(evaluation: Mapping[str, Any], params: GateParams) -> list[Chec
             reason = f"{name}: not judged, {row['boxes']} boxes are too few"
             checks.append(Check(name, "slice floor", "not judged", reason, bound=floor))
         else:
-            checks.append(_floor(name, "slice floor", row, floor, params))
+            checks.append(_floor(name, "slice floor", row, floor, confidence))
     return checks
 
 
@@ -48,7 +53,7 @@ def int8_loss_check(int8: float | None, fp32: float | None, params: GateParams) 
     return Check(name, "limit", verdict, reason, value=loss, bound=bound, candidate=int8)
 
 
-def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, params: GateParams) -> Check:
+def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, confidence: float) -> Check:
     value, low, high = figure["value"], figure["low"], figure["high"]
     told = f"{name} is {'unknown' if value is None else format(value, '.4f')}, must be at least {floor:g}"
     needs = None
@@ -60,13 +65,15 @@ def _floor(name: str, kind: Kind, figure: Mapping[str, Any], floor: float, param
     else:
         verdict = "inconclusive"
         told += f", and may be up to {high:.4f}"
-        error = (high - low) / (2 * _NORMAL_95)
+        tail = (1 - confidence) / 2
+        error = (high - low) / 2 / float(stats.norm.isf(tail))
         spread = Difference(value, low, high, error, figure["groups"])
-        count = samples_to_decide(spread, floor - value, _TAIL_95)
-        needs = needs_of_groups(count, figure["groups"], figure["images"], "the truth is what was measured")
+        needs = needs_of(
+            "groups",
+            samples_to_decide(spread, floor - value, tail),
+            figure["groups"],
+            "the truth is what was measured",
+            images=figure["images"],
+            remedy="a better detector on this slice" if kind == "slice floor" else "a better detector",
+        )
     return Check(name, kind, verdict, told, value, low, high, floor, candidate=value, needs=needs)
-
-
-def needs_of_groups(count: int | None, groups: int, images: int, provided: Provided) -> Needs:
-    """Return how many groups would decide, and pictures if there are as many in each as now."""
-    return Needs("groups", count, None if count is None else round(count * images / groups), provided)

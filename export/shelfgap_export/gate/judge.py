@@ -162,7 +162,7 @@ def judge(
         return Scored(entrant, found, evaluate(dataset, found, thresholds, entrant.precision, evaluation))
 
     ours = scored("candidate", candidate)
-    checks = floor_checks(ours.evaluation, params)
+    checks = floor_checks(ours.evaluation, params, evaluation.confidence)
     if len(candidate.precisions) > 1:
         other = next(name for name in candidate.precisions if name != candidate.precision)
         found = score(f"candidate in {other}", candidate, other)

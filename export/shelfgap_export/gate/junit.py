@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from shelfgap_datasets.xml_text import NOT_XML
+
 from shelfgap_export.gate.judge import Gate
 from shelfgap_export.gate.markdown import headline, needs_text
 
@@ -48,7 +50,8 @@ def gate_junit(gate: Gate) -> str:
             told = ElementTree.SubElement(case, tag, {"message": check.reason})
             told.text = f"{check.reason}. {more}" if more else check.reason
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    text = ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
+    return NOT_XML.sub("\ufffd", text) + "\n"  # names of stores and cameras are free
 
 
 def _texts(counts: dict[str, int]) -> dict[str, str]:

@@ -19,26 +19,75 @@ Judgement = Literal["pass", "fail", "inconclusive", "not judged"]
 Provided = Literal["it equals the champion", "the truth is what was measured"]
 Kind = Literal["floor", "slice floor", "non-inferiority", "limit", "budget"]
 
+_MOST_TIMES = 10  # what is there: nobody collects more than that for a fail
+
 
 @dataclass(frozen=True)
 class Needs:
-    """The data that would decide a check with a power of 0.8, provided that something is so."""
+    """The data that would decide a check with a power of 0.8, provided that something is so; or what would instead.
+
+    Attributes:
+        what: what more of it there would have to be.
+        count: how many in all; None where no number can be told, or none that helps (see `needs_of`).
+        images: in as many groups, if each has as many as now.
+        provided: what must be so.
+        remedy: what passes, where what was measured is on the wrong side of the bound: more data would then show that
+            it fails.
+    """
 
     what: Literal["groups", "pairs of processes"]
-    count: int | None  # None: no number can be told
-    images: int | None  # in as many groups, if each has as many as now
+    count: int | None
+    images: int | None
     provided: Provided
+    remedy: str | None = None
 
     def text(self) -> str:
         """Say it in a sentence.
 
         >>> Needs("groups", 120, 360, "it equals the champion").text()
         'about 120 groups (360 pictures) would decide, if it equals the champion'
+        >>> Needs("groups", 120, None, "the truth is what was measured", "a better detector").text()
+        'about 120 groups would show that it fails, if the truth is what was measured; what passes is a better detector'
+        >>> Needs("groups", None, None, "the truth is what was measured", "a better detector").text()
+        'so near to the bound that more groups alone hardly decide it; what passes is a better detector'
         """
-        if self.count is None:
-            return f"how many {self.what} would decide cannot be told"
         images = "" if self.images is None else f" ({self.images:,} pictures)"
-        return f"about {self.count:,} {self.what}{images} would decide, if {self.provided}"
+        if self.remedy is None:
+            if self.count is None:
+                return f"how many {self.what} would decide cannot be told"
+            return f"about {self.count:,} {self.what}{images} would decide, if {self.provided}"
+        told = f"so near to the bound that more {self.what} alone hardly decide it"
+        if self.count is not None:
+            told = f"about {self.count:,} {self.what}{images} would show that it fails, if {self.provided}"
+        return f"{told}; what passes is {self.remedy}"
+
+
+def needs_of(
+    what: Literal["groups", "pairs of processes"],
+    count: int | None,
+    there: int,
+    provided: Provided,
+    *,
+    images: int | None = None,
+    remedy: str | None = None,
+) -> Needs:
+    """Return what an open check needs.
+
+    A figure that lies just on the wrong side of its bound would take data without end to be told from it, for a fail
+    if that is the truth: more than ten times what is there is no number to ask for.
+
+    Args:
+        what: see `Needs`.
+        count: the same.
+        there: how many there are now.
+        provided: see `Needs`.
+        images: pictures in those that are there now, if that is what they hold.
+        remedy: see `Needs`.
+    """
+    if count is not None and remedy is not None and count > _MOST_TIMES * there:
+        count = None
+    pictures = None if count is None or images is None else round(count * images / there)
+    return Needs(what, count, pictures, provided, remedy)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain("interrupted")
         return 130
     except BrokenPipeError:
-        # The reader went away (as `head` does). Let the interpreter's last flush go nowhere, quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()  # the reader went away (as `head` does)
         return 141
+    except OSError as error:  # a folder without permission, a full disk below standard output
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _print_nowhere()
+        return 1
     return code
 
 
@@ -243,6 +249,11 @@ def _print_detections(image: Path, detections: list[dict[str, Any]]) -> None:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _print_nowhere() -> None:
+    """Let the interpreter's last flush go nowhere, quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str) -> None:

@@ -143,6 +143,10 @@ def _misuse(arguments: argparse.Namespace) -> str | None:
         return "--cameras, --interval and --jitter are for --scenario fleet"
     if scenario != "single" and arguments.processes is not None:
         return "--processes is for --scenario single"
+    if scenario == "cold" and arguments.min_seconds is not None:
+        return "--scenario cold counts starts: give --min-count, not --min-seconds"
+    if arguments.despite and arguments.compare is None:
+        return "--despite is for --compare"
     if arguments.against is None:
         return None
     if arguments.compare is not None:

@@ -17,11 +17,11 @@ def read_frame(path: Path) -> bytes:
     Raises:
         FrameError: a folder, or it cannot be read; the text does not name it.
     """
-    if path.is_dir():
-        raise FrameError("is a folder, expected a JPEG file")
     try:
         with path.open("rb") as file:
             return file.read(MAX_BODY_BYTES + 1)  # one more, so that the limit is seen to be passed
+    except IsADirectoryError:
+        raise FrameError("is a folder, expected a JPEG file") from None
     except OSError as error:
         raise FrameError(f"cannot be read ({error.strerror})") from None
 
@@ -47,11 +47,10 @@ def files_of(path: Path) -> Iterator[Path]:
     Raises:
         FrameError: a folder that cannot be read or has none.
     """
-    if not path.is_dir():
-        yield path
-        return
+    found = [path]
     try:
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
     if not found:

@@ -140,7 +140,7 @@ def _parse_key(entry: Any, where: str) -> TrustedKey:
     _only(entry, {"key_id", "public_key", "not_before", "not_after"}, where)
     if not isinstance(entry.get("public_key"), str):
         raise SignatureError(f"{where}: public_key must be PEM text")
-    public_key = _parse_pem(entry["public_key"].encode(), where)
+    public_key = _parse_pem(entry["public_key"].encode(errors="replace"), where)
     computed = key_id(public_key)
     if entry.get("key_id") != computed:
         raise SignatureError(f"{where}: key_id is {entry.get('key_id')!r}, but the id of this public key is {computed}")

@@ -41,8 +41,10 @@ def read_report(path: Path) -> dict[str, Any]:
         )
     try:
         aspects_of(report), report["subject"]["frames_sha256"], report["device"]["packages"].items()
-        for values in (values for run in report["runs"] for values in run["judged"]["values"].values()):
-            if not all(0 < value < math.inf for value in values):
+        " ".join(report["subject"]["runtimes"])
+        for run in report["runs"]:
+            str.encode(run["name"] + run["judged"]["level"])
+            if not all(0 < value < math.inf for values in run["judged"]["values"].values() for value in values):
                 raise ValueError("a figure that is none")
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BenchError(f"{path}: not a whole report of {SCHEMA}; measure again") from None
@@ -90,6 +92,9 @@ def check_comparable(
         said = "; ".join(f"{aspect} differs: {text}" for aspect, text in refused.items())
         raise BenchError(f"{where}: not comparable, {said} (to compare all the same: --despite {told})")
     notes = [f"{aspect} differs: {text}" for aspect, text in differences.items() if text]
+    runtimes = [" and ".join(report["subject"]["runtimes"]) for report in (ours, theirs)]
+    if runtimes[0] != runtimes[1]:
+        notes.append(f"the runtime is {runtimes[0]} here and {runtimes[1]} there")
     if not differences["frames"] and ours["subject"]["frames_sha256"] != theirs["subject"]["frames_sha256"]:
         notes.append("other pictures of the same sizes: decoding may differ")
     versions = [{**report["device"]["packages"], "python": report["device"].get("python")} for report in (ours, theirs)]
@@ -131,7 +136,7 @@ def compare_reports(
         names = [", ".join(run["name"] for run in report["runs"]) for report in (ours, theirs)]
         raise BenchError(f"{where}: no run in common; here {names[0]}, there {names[1]}")
     runs = [_compare_run(run, by_name[run["name"]], margin) for run in common]
-    if any(run["judged"] and run["judged"]["level"] == "block" for run in common):
+    if any("block" in (run["judged"]["level"], by_name[run["name"]]["judged"]["level"]) for run in common):
         notes.append(
             "the interval covers how blocks of frames vary within a process, not how processes do: measure both with "
             "--processes 10, or better in turns, --against BUNDLE"

@@ -120,10 +120,12 @@ class Installation:
                 self.clean_up()
                 return None
             failure = Failure(release.version, reason, now.isoformat(timespec="seconds"))
+        try:
             # Known before the way back begins, so that a kill on it does not bring the release back.
             self._save(failed={**self.state.failed, release.release: failure})
-        self.slots.switch(trial.previous)
-        restart(self.slots.current_path)
+        finally:  # on a full disk it is not known, and tried again; run on it must not
+            self.slots.switch(trial.previous)
+            restart(self.slots.current_path)
         self._save(trial=None)
         self.clean_up()
         return failure.reason

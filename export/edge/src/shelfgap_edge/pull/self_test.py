@@ -52,5 +52,6 @@ def run_check(command: list[str], timeout_seconds: float) -> str | None:
     if done.returncode == 0:
         return None
     if done.returncode < 0:
-        return f"crashed ({signal.Signals(-done.returncode).name})"
+        names = {known.value: known.name for known in signal.Signals}  # real-time signals have none
+        return f"crashed ({names.get(-done.returncode, f'signal {-done.returncode}')})"
     return (lines or [f"exit code {done.returncode}"])[-1].removeprefix("shelfgap-edge: error: ")

@@ -31,7 +31,6 @@ def device_status(state: Path, clock: datetime) -> dict[str, Any]:
     here = Installation(state)
     running, index = here.running(), kept_index(state)
     known = None if running is None or index is None else index.release(running.release)
-    gathered = (path.stat().st_size for path in (state / "store").glob("*"))
     return {
         "bundle": None if running is None else str(here.slots.current_path),
         "slot": here.slots.current(),
@@ -44,7 +43,7 @@ def device_status(state: Path, clock: datetime) -> dict[str, Any]:
             str(number): {"version": failure.version, "reason": failure.reason, "at": failure.at}
             for number, failure in here.state.failed.items()
         },
-        "gathered_bytes": sum(gathered),
+        "gathered_bytes": sum(_size(path) for path in (state / "store").glob("*")),
         "index": None
         if index is None
         else {
@@ -56,3 +55,10 @@ def device_status(state: Path, clock: datetime) -> dict[str, Any]:
             "withdrawn": known is not None and known.withdrawn_at is not None,
         },
     }
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a pull that is at work has moved it
+        return 0
