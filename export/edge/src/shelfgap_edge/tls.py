@@ -132,8 +132,8 @@ def load_own(
         raise ConfigError(f"{of_key}: {key} is encrypted; expected a key without a passphrase")
 
     of_key = f"{where}: {names[1]}"
-    check_private(key, of_key)
     _trusting(certificate, f"{where}: {names[0]}")  # OpenSSL does not say which of the two it cannot read
+    check_private(key, of_key)
     try:
         context.load_cert_chain(certificate, key, ask_for_passphrase)  # OpenSSL's own would wait at a terminal
     except ssl.SSLError as error:
