@@ -83,7 +83,8 @@ def test_what_cannot_be_is_refused(read, more, said):
 
 
 def test_a_machine_without_time_zones_needs_none(read, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tzdata", None)
+    for name in {"tzdata", *(name for name in sys.modules if name.startswith("tzdata."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     zoneinfo.reset_tzpath(())
     zoneinfo.ZoneInfo.clear_cache()
     try:

@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from plain_bundles import gate_report, plain_bundle
 from shelfgap_edge.errors import BundleError
 from shelfgap_export.aliases import align_aliases, champion_version
@@ -245,6 +248,23 @@ def test_two_machines_that_register_the_same_bytes_make_one_version(registry, tm
         thread.join()
     assert len(set(versions)) == 1
     assert [version.version for version in registry.versions()] == versions[:1]
+
+
+def test_an_alias_that_another_machine_makes_at_the_same_moment_is_set_all_the_same(registry, registered, monkeypatch):
+    made = []
+
+    def set_alias(self, name, alias, version, of=SqlAlchemyStore.set_registered_model_alias):
+        made.append(version)
+        if len(made) == 1:  # what the database answers to the second of two inserts
+            raise MlflowException("UNIQUE constraint failed", error_code=BAD_REQUEST)
+        return of(self, name, alias, version)
+
+    monkeypatch.setattr(SqlAlchemyStore, "set_registered_model_alias", set_alias)
+    registry.point("champion", 1)
+    assert (registry.aliases()["champion"], made) == (1, ["1", "1"])
+    monkeypatch.setattr(SqlAlchemyStore, "set_registered_model_alias", lambda *_: made.clear() or set_alias(*_))
+    with pytest.raises(TrackingError, match="UNIQUE constraint failed"):
+        registry.point("champion", 2)
 
 
 def test_a_clock_that_is_behind_does_not_turn_the_log_around(registry, registered):

@@ -146,8 +146,11 @@ class ModelRegistry:
         with self._speaking() as (client, _), _unless("RESOURCE_DOES_NOT_EXIST"):
             if version is None:
                 client.delete_registered_model_alias(self.model, alias)
-            else:
+                return
+            with _unless("BAD_REQUEST"):  # another machine made the alias between MLflow's look and its insert
                 client.set_registered_model_alias(self.model, alias, str(version))
+                return
+            client.set_registered_model_alias(self.model, alias, str(version))
 
     def aliases(self) -> dict[str, int]:
         """Return the version that each alias points at."""
