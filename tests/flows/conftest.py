@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
 from plain_bundles import gate_report
+from prefect.settings import PREFECT_API_URL
 from shelfgap_datasets.coco import IMAGES_DIR
 from shelfgap_datasets.frames import load_resized
 from shelfgap_edge.contract import MODEL_FILES
@@ -17,6 +19,7 @@ from shelfgap_export.onnx_export import export_core, with_float_front_end, with_
 from shelfgap_export.params import BundleParams, QuantizeParams
 from shelfgap_export.quantize import quantize_core
 from shelfgap_flows import cli
+from shelfgap_flows.prefect_server import lasting_server
 from small_network import MODEL
 
 
@@ -34,6 +37,22 @@ def run_command(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def prefect_db(tmp_path_factory) -> Iterator[Path]:
+    """Keep one Prefect server for the commands of a file, which would each start its own; returns its database.
+
+    Starting one takes longer than all else that most of these commands do.
+    """
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        with lasting_server(home):
+            patch.delenv("PREFECT_HOME")
+            patch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+            yield home / "prefect.db"
 
 
 @pytest.fixture(scope="session")

@@ -62,12 +62,15 @@ def shelfgap(*arguments: object) -> tuple[int, dict[str, Any], str]:
     return process.returncode, json.loads(out.splitlines()[-1]) if out.strip() else {}, err
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 400) -> None:
-    """Wait until something holds, while a process runs."""
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None, seconds: float = 400) -> None:
+    """Wait until something holds, while a process runs; one that takes too long is ended."""
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, "the command ended early"
-        assert time.monotonic() < end, "waited too long"
+        assert process is None or process.poll() is None, "the command ended early"
+        if time.monotonic() > end:
+            if process is not None:
+                process.kill()
+            raise AssertionError("waited too long")
         time.sleep(0.05)
 
 

@@ -107,6 +107,7 @@ def commit(root: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
 def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path, monkeypatch):
     """One story: the first release, then a candidate that passes, one that fails and one that stays open."""
     clone = tmp_path / "clone"

@@ -22,12 +22,13 @@ from shelfgap_flows.workspace import open_workspace
 
 pytestmark = pytest.mark.slow
 
+_SERVER = "PREFECT_API_URL"
 RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")
 
 
 def start(workspace: Path, source: Path, name: str, *options: str) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).parent / "shelfgap"), "data", "ingest", str(source), "--name", name]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SHELFGAP_"))}
+    environment = {k: v for k, v in os.environ.items() if k == _SERVER or not k.startswith(("PREFECT_", "SHELFGAP_"))}
     return subprocess.Popen(
         [*command, *(() if "--corrections" in options else RIGHTS), *options, "--workspace", str(workspace), "--json"],
         stdout=subprocess.PIPE,
@@ -49,7 +50,7 @@ def current(workspace: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, prefect_db):
     """A workspace with the first version of twenty pictures, and a remote."""
     root = tmp_path_factory.mktemp("ingest")
     write_coco_folder(root / "lyon", groups=20)
@@ -59,13 +60,13 @@ def place(tmp_path_factory):
     return root
 
 
-def test_the_first_version_is_tracked_checked_and_has_a_card(place):
+def test_the_first_version_is_tracked_checked_and_has_a_card(place, prefect_db):
     workspace = place / "w"
     assert (workspace / "data" / "versions" / "v0001.dvc").is_file()
     assert (workspace / "reports" / "datasets" / "v0001" / "card.html").is_file()
     dataset = load_dataset(workspace / "data" / "versions" / "v0001")
     assert {image.split for image in dataset.images} == {"train", "val", "test"}
-    with closing(sqlite3.connect(workspace / ".prefect" / "prefect.db")) as store:
+    with closing(sqlite3.connect(prefect_db)) as store:
         keys = {key for (key,) in store.execute("select key from artifact")}
         names = {name for (name,) in store.execute("select name from flow_run")}
     assert {"dataset-check", "dataset-diff"} <= keys

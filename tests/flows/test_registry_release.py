@@ -12,7 +12,7 @@ from shelfgap_export.gate.entrant import load_entrant
 from small_network import dark_patches
 from webhook import webhook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
 
 def test_a_release_is_registered_once_told_once_and_promoted_on_its_gate(tmp_path, monkeypatch):

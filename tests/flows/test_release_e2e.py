@@ -8,14 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 import yaml
-from patches_workspace import OPEN_GATE
+from patches_workspace import OPEN_GATE, wait_for
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -44,6 +43,7 @@ def small_params(path: Path, **floors: float) -> Path:
     preset["model"].update(neck_channels=16, head_channels=24)
     preset["train"]["imitation"]["epochs"] = 0
     preset["train"].update(epochs=EPOCHS, warmup_epochs=1, validate_every_epochs=EPOCHS)
+    values["shelf_day"].update(height=240, width=320, minutes_per_frame=10)
     values["quantize"].update(calibration_images=8)
     values["bench"].update(min_seconds=0.2, min_count=20)
     values["gate"].update(OPEN_GATE | floors)
@@ -165,14 +165,14 @@ def test_a_training_cut_short_goes_on_to_the_same_detector(released, tmp_path, b
     arguments = command("shelfgap", "release", "--workspace", tmp_path / "ws", "--params", params, "--json")
     with log.open("w") as stream:
         flow = subprocess.Popen(arguments, stdout=stream, stderr=stream, start_new_session=True)
-        _wait_for(lambda: "epoch 2/" in log.read_text(), flow)
+        wait_for(lambda: "epoch 2/" in log.read_text(), flow)
         server = int((tmp_path / "ws" / ".prefect" / "server.pid").read_text())
         if blow == signal.SIGKILL:
             flow.kill()  # the flow alone: its training must notice
         else:
             os.killpg(flow.pid, blow)  # as a terminal does
         assert flow.wait(timeout=60) == (130 if blow == signal.SIGINT else -signal.SIGKILL)
-    _wait_for(lambda: not _processes_in(tmp_path / "ws"))
+    wait_for(lambda: not _processes_in(tmp_path / "ws"))
     assert not (tmp_path / "ws" / "models" / "detector.pt").exists()
     assert not (tmp_path / "ws" / "release").exists()
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
@@ -183,14 +183,6 @@ def test_a_training_cut_short_goes_on_to_the_same_detector(released, tmp_path, b
     weights = [torch.load(w / "models" / "detector.pt", weights_only=True) for w in (root, tmp_path / "ws")]
     for name, value in weights[0]["state_dict"].items():
         torch.testing.assert_close(weights[1]["state_dict"][name], value, rtol=0, atol=0, msg=name)
-
-
-def _wait_for(condition, process=None, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, "the flow ended early"
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
 
 
 def _processes_in(folder: Path) -> list[str]:

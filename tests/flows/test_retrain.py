@@ -48,7 +48,7 @@ def manifest(workspace: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(tmp_path_factory, prefect_db):
     """A workspace with a first version of the data, trained and released."""
     root = tmp_path_factory.mktemp("retrain")
     workspace = root / "w"
@@ -128,7 +128,7 @@ def test_what_was_shipped_is_what_params_yaml_says_and_a_release_changes_nothing
 
 # MLflow declares its tables in a way that SQLAlchemy 2.1 deprecates
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_mlflow_knows_the_candidates_and_prefect_the_result(second):
+def test_mlflow_knows_the_candidates_and_prefect_the_result(second, prefect_db):
     from mlflow.tracking import MlflowClient
 
     workspace, _, result, _ = second
@@ -143,7 +143,7 @@ def test_mlflow_knows_the_candidates_and_prefect_the_result(second):
     (chosen,) = (run for run in found if run.data.tags["shelfgap.start"] == result["chosen"])
     assert chosen.info.run_id == result["release"]["mlflow_run_id"]
     assert chosen.data.tags["shelfgap.verdict"] == "pass"
-    with closing(sqlite3.connect(workspace / ".prefect" / "prefect.db")) as store:
+    with closing(sqlite3.connect(prefect_db)) as store:
         texts = store.execute("select data from artifact where key = 'retraining' order by created").fetchall()
     assert result["reason"] in texts[-1][0]
 
@@ -216,8 +216,9 @@ def test_a_folder_that_is_not_there_does_not_get_into_params_yaml(tmp_path):
     assert workspace.params_file.read_text() == before
 
 
-def test_it_is_served_as_a_deployment_with_a_schedule(second):
+def test_it_is_served_as_a_deployment_with_a_schedule(second, monkeypatch):
     workspace, _, _, _ = second
+    monkeypatch.delenv("PREFECT_API_URL")  # it keeps a server of its own
     log = workspace.parent / "served.log"
     process = start("retrain", "--workspace", workspace, "--serve", "--cron", "30 2 * * *", log=log)
     note = workspace / ".prefect" / "lasting_server.pid"

@@ -21,7 +21,7 @@ RATE = "train.learning_rate"
 
 
 @pytest.fixture(scope="module")
-def patches(tmp_path_factory):
+def patches(tmp_path_factory, prefect_db):
     root = tmp_path_factory.mktemp("sweep") / "patches"
     dark_patches(root, 14, 6, 6)
     return root
@@ -86,9 +86,9 @@ def test_mlflow_holds_the_trials_below_the_sweep(swept):
         assert curve[-1] == pytest.approx(trial["val_ap50"])
 
 
-def test_prefect_holds_the_table(swept):
-    workspace, result = swept
-    with closing(sqlite3.connect(workspace / ".prefect" / "prefect.db")) as store:
+def test_prefect_holds_the_table(swept, prefect_db):
+    _, result = swept
+    with closing(sqlite3.connect(prefect_db)) as store:
         ((table,),) = store.execute("select data from artifact where key = 'sweep-trials'").fetchall()
         runs = store.execute("select count(*) from task_run where name like 'trial%'").fetchall()
     assert runs == [(3,)]
