@@ -24,7 +24,7 @@ OPENAPI = files("shelfgap_edge.service") / "openapi.json"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
 CHECKS += "negative_data_rejection,missing_required_header,unsupported_method,allow_header_conformance"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + (JPEGS + REQUESTS) // 10)]
 
 
 @pytest.fixture
