@@ -10,7 +10,7 @@ from shelfgap_datasets.coco import IMAGES_DIR, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import union
 from shelfgap_datasets.pictures import link_picture
-from shelfgap_datasets.schema import LABEL_CLASSES, Dataset, DatasetError, ImageRecord, Rejection
+from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord, Rejection, in_order
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _joined(first: ImageRecord, other: ImageRecord) -> ImageRecord:
     return replace(
         first,
         boxes=union(first.boxes, other.boxes),
-        annotated_classes=tuple(name for name in LABEL_CLASSES if name in labelled),
+        annotated_classes=in_order(labelled),
     )
 
 
@@ -97,4 +97,4 @@ def _wanted_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tup
                 f"{part.root}: labelled with {', '.join(part.dataset.annotated_classes)}, of which none is wanted "
                 f"({', '.join(sorted(wanted))}); take others with --classes, or leave this part out"
             )
-    return tuple(name for name in LABEL_CLASSES if name in wanted)
+    return in_order(wanted)

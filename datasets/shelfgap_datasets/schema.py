@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -23,6 +23,15 @@ CONSENT_BASES = {
     "public-dataset": "published by others, who answer for it",
 }
 UNSTATED = "unstated"  # licence or consent of pictures that may be tried out, but not handed on
+
+
+def in_order(classes: Container[str]) -> tuple[str, ...]:
+    """Return those of `LABEL_CLASSES` that are among some classes, in their order.
+
+    >>> in_order({"product", "gap"})
+    ('gap', 'product')
+    """
+    return tuple(name for name in LABEL_CLASSES if name in classes)
 
 
 class DatasetError(ShelfgapError):

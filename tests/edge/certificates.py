@@ -105,3 +105,10 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def issue_for_a_service(folder):
+    """Make an authority and certificates for the service and two cameras."""
+    authority = Authority(folder)
+    for name in ("localhost", "c1", "c2"):
+        authority.issue(name)

@@ -202,3 +202,9 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path, write_bundle, reseal)
+
+
+@pytest.fixture
+def frame(to_jpeg, bright_square):
+    """Return a JPEG in which the stand-in detector finds a gap."""
+    return to_jpeg(bright_square())

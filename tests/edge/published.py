@@ -27,6 +27,10 @@ from signing_keys import Signer, sign_folder
 PADDING_BYTES = 200_000
 
 
+class PowerCut(BaseException):
+    pass
+
+
 class Shop:
     """A folder that devices pull from. Release n has version "n"."""
 

@@ -37,11 +37,6 @@ def service(tmp_path_factory, write_bundle):
     assert running.stop() == 0
 
 
-@pytest.fixture
-def frame(to_jpeg, bright_square):
-    return to_jpeg(bright_square())
-
-
 def raw(service, data: bytes, seconds: float = 20) -> bytes:
     """Send bytes as they are and return what comes until the connection is closed."""
     host, port = urlsplit(service.frames).netloc.split(":")

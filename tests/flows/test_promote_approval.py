@@ -11,10 +11,8 @@ from plain_bundles import plain_bundle
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL
 from shelfgap_export.promotion import register_bundle
 from shelfgap_export.promotion_log import read_log
-from shelfgap_flows.prefect_server import lasting_server
 from shelfgap_flows.settings import Settings, registry_for
 from shelfgap_flows.workspace import Workspace
 from webhook import webhook
@@ -24,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.e
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
+def workspace(tmp_path, monkeypatch, prefect_db):
     """A workspace with versions 1 and 2, and a Prefect server that its commands are told of."""
     made = Workspace(tmp_path / "ws")
     made.root.mkdir()
@@ -34,11 +32,7 @@ def workspace(tmp_path, monkeypatch):
     for bundle in (first, plain_bundle(tmp_path / "b", "shelf", "B", identity)[0]):
         register_bundle(registry, bundle)
     monkeypatch.setenv("SHELFGAP_USER", "anna")
-    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    monkeypatch.setenv("PREFECT_HOME", str(made.prefect_home))
-    with lasting_server(made.prefect_home):
-        monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
-        yield made
+    return made
 
 
 def paused_runs():

@@ -29,6 +29,7 @@ from shelfgap_datasets.schema import (
     DatasetError,
     ImageRecord,
     Rejection,
+    in_order,
 )
 
 IMPORT_FILE = "import.json"
@@ -163,7 +164,7 @@ def import_source(
                 first = records[digest]
                 both = None
                 if first.annotated_classes is not None and labelled is not None:
-                    both = tuple(c for c in LABEL_CLASSES if c in (*first.annotated_classes, *labelled))
+                    both = in_order((*first.annotated_classes, *labelled))
                 records[digest] = replace(first, boxes=union(first.boxes, boxes), annotated_classes=both)
                 continue
             name = _free_name(path, picture.suffix, taken)
@@ -190,7 +191,7 @@ def import_source(
             last = rejections[-1] if rejections else None
             reason = f"; last reason: {last.source}: {last.reason}; {last.action}" if last else ""
             raise DatasetError(f"{source}: no usable picture with an annotation{reason}")
-        annotated = tuple(name for name in LABEL_CLASSES if name in names.values())
+        annotated = in_order(names.values())
         dataset = Dataset(tuple(records.values()), annotated, tuple(rejections))
         save_dataset(partial, dataset)
         report = _report(reading.format, dataset, unmapped, merged)
@@ -220,7 +221,7 @@ def _labelled(images: list[SourceImage], names: Mapping[str, str], boxes: tuple[
         return None
     looked_for = {names[name] for image in images for name in image.labelled or () if name in names}
     looked_for |= {box.class_name for box in boxes}
-    return tuple(name for name in LABEL_CLASSES if name in looked_for)
+    return in_order(looked_for)
 
 
 def _stated(images: list[SourceImage]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from shelfgap_datasets.intake.model import SourceImage
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.intake.tree import SourceTree, scan
 from shelfgap_datasets.pictures import copy_picture, require_picture
-from shelfgap_datasets.schema import LABEL_CLASSES, Box, DatasetError, ImageRecord, Rejection
+from shelfgap_datasets.schema import Box, DatasetError, ImageRecord, Rejection, in_order
 
 _SAME_PX = 0.02  # labelling tools round to a hundredth of a pixel
 
@@ -93,7 +93,7 @@ def correct_dataset(
             same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
             corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
     used = {*dataset.annotated_classes, *names.values()}
-    annotated = tuple(name for name in LABEL_CLASSES if name in used)
+    annotated = in_order(used)
     added = used - set(dataset.annotated_classes)
 
     def known(image: ImageRecord) -> ImageRecord:
@@ -102,7 +102,7 @@ def correct_dataset(
         looked_for = {*(dataset.annotated_classes if image.annotated_classes is None else image.annotated_classes)}
         looked_for |= {box.class_name for box in now.boxes}
         looked_for |= added if image.file_name in corrected else set()
-        classes = tuple(name for name in annotated if name in looked_for)
+        classes = in_order(looked_for & used)
         return replace(now, annotated_classes=None if classes == annotated else classes)
 
     images_now = tuple(known(image) for image in dataset.images)
