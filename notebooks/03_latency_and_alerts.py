@@ -46,7 +46,7 @@ from shelfgap_training.temporal.days import read_days
 from shelfgap_training.temporal.figures import TEMPORAL_TITLES
 from shelfgap_training.temporal.replay import replay
 from shelfgap_training.temporal.seen import read_all
-from shelfgap_training.temporal.sweep import choose, draw_trade_off, measure, sweep
+from shelfgap_training.temporal.sweep import SWEPT, draw_trade_off, measure, sweep
 
 here = Path.cwd()
 workspace = Workspace(Path(os.environ.get("SHELFGAP_WORKSPACE", here.parent if here.name == "notebooks" else here)))
@@ -141,14 +141,14 @@ rows = [
 display(Markdown(markdown_table(["", "frames held back", "all frames counted"], rows)))
 
 # %% [markdown]
-# ## Persistence
-# Soon and often wrong, or late and right. `timeline` of params.yaml says what is tried; one day decides little,
-# `shelfgap evaluate --timeline --sweep` does the same on many.
+# ## Scores and persistence
+# Many gaps told and often wrong, or fewer and right: how sure must boxes be, and how long must they be seen?
+# `timeline` of params.yaml says what is tried; one day decides little, `shelfgap evaluate --timeline --sweep` does the
+# same on many.
 
 # %%
-points = sweep(days, readings, settings, params.timeline, params.evaluation)
-chosen = choose(points, params.timeline)
-draw_trade_off(scratch / "trade_off.png", points, chosen, params.timeline)
+tried = sweep(days, readings, settings, params.timeline, params.evaluation)
+draw_trade_off(scratch / "trade_off.png", tried, params.timeline)
 display(Image((scratch / "trade_off.png").read_bytes()))
-print(f"open_frames {chosen.params.open_frames}, open_minutes {chosen.params.open_minutes:g}")
+print(", ".join(f"{name} {getattr(tried.chosen.params, name):g}" for name in SWEPT))
 temporary.cleanup()

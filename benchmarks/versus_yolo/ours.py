@@ -129,6 +129,7 @@ def train_detector(
         Seconds of training over all starts, epochs, validation AP50, device, hash of the code, other sources.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the peer trains on the processor too
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the `shelfgap` command has it
     import torch
     from shelfgap_training.checkpoint import TrainedDetector, load_detector, save_detector
     from shelfgap_training.train import train

@@ -92,7 +92,7 @@ def release(
 
 
 def _prepare_process() -> None:
-    """Log to standard error; keep libraries from calling home."""
+    """Log to standard error; keep libraries from calling home, and waiting threads from the cores that others need."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     for noisy in ("httpx", "matplotlib", "onnxscript", "torch", "alembic", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -102,5 +102,6 @@ def _prepare_process() -> None:
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NO_ALBUMENTATIONS_UPDATE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # read by torch when it loads
     }.items():
         os.environ.setdefault(name, value)

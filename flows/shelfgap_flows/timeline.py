@@ -50,7 +50,7 @@ def evaluate_timeline(
     from shelfgap_training.temporal.days import TIMELINE_FILE, read_days
     from shelfgap_training.temporal.report import timeline_markdown
     from shelfgap_training.temporal.seen import read_all
-    from shelfgap_training.temporal.sweep import choose, draw_trade_off, measure, sweep
+    from shelfgap_training.temporal.sweep import draw_trade_off, measure, sweep
     from shelfgap_training.temporal.widths import by_width
 
     def told(what: str) -> Callable[[int, int], None] | None:
@@ -80,11 +80,11 @@ def evaluate_timeline(
         "by_width": by_width(days, point.outcomes, widths, least, params.evaluation),
     }
     if with_sweep:
-        points = sweep(days, readings, settings, params.timeline, params.evaluation, told("replaying"))
-        chosen = choose(points, params.timeline)
-        report["sweep"] = [one.to_dict() for one in points]
-        report["chosen"] = chosen.to_dict()
-        draw_trade_off(workspace.reports / "timeline.png", points, chosen, params.timeline)
+        tried = sweep(days, readings, settings, params.timeline, params.evaluation, told("replaying"))
+        report["scores"] = [one.to_dict() for one in tried.scores]
+        report["persistence"] = [one.to_dict() for one in tried.persistence]
+        report["chosen"] = tried.chosen.to_dict()
+        draw_trade_off(workspace.reports / "timeline.png", tried, params.timeline)
     day, outcome = max(zip(days, point.outcomes, strict=True), key=lambda one: len(one[1].missed) + len(one[1].false))
     draw_day(workspace.reports / "timeline-day.png", day, outcome)
     write_json(workspace.reports / "timeline.json", report)

@@ -33,13 +33,13 @@ FLAT = Glance(Look(4.0, 1.0, 0.5), (Look(4.0, 1.0, 0.5),) * 12)
 BLURRED = Glance(Look(100.0, 40.0, 0.6), USUAL.areas)
 
 
-def reading(at, *, gap=(), low=(), occluder=(), glance=USUAL, camera="aisle-3"):
-    """Return a reading with boxes given as fractions of the frame."""
+def reading(at, *, gap=(), low=(), occluder=(), glance=USUAL, camera="aisle-3", score=0.9):
+    """Return a reading with boxes given as fractions of the frame, all of one score."""
     named = [(name, box) for name, boxes in zip(CLASSES, (gap, low, occluder), strict=True) for box in boxes]
     boxes = np.array([box for _, box in named], np.float32).reshape(-1, 4) * np.array([400, 200, 400, 200], np.float32)
     found = Detections(
         boxes.astype(np.float32),
-        np.full(len(named), 0.9, np.float32),
+        np.full(len(named), score, np.float32),
         np.array([CLASSES.index(name) for name, _ in named], np.int64),
     )
     return FrameReading(camera, at, found, SIZE, glance)

@@ -177,6 +177,7 @@ def test_figures_are_of_all_days_together_with_intervals():
     )
     assert list(figures) == list(TEMPORAL_TITLES)
     assert figures["alerted_share"]["value"] == 0.75
+    assert figures["missed_gaps_per_day"]["value"] == pytest.approx(1 / 3)
     assert figures["delay_p50_minutes"]["value"] == 10.0
     assert figures["delay_p90_minutes"]["value"] == 20.0
     assert figures["false_alerts_per_day"]["value"] == 1.0
@@ -204,27 +205,47 @@ def test_the_weighted_quantile_is_that_of_repeated_values(pairs, share):
 
 def test_a_sweep_shows_the_trade_off_and_chooses_a_point(day, tmp_path):
     params = DEFAULTS
-    timeline = params.timeline.model_copy(update={"open_frames": (1, 3), "open_minutes": (0.0, 20.0)})
+    grid = {
+        "min_gap_scores": (0.0, 0.95),
+        "min_low_scores": (0.0, 1.0),
+        "open_frames": (1, 3),
+        "open_minutes": (0.0, 20.0),
+    }
+    timeline = params.timeline.model_copy(update=grid)
     readings = {day.name: tuple(seen(day, lambda m: [*truth(m), ("gap", 1)] if m == 20 else truth(m)))}
-    points = sweep([day], readings, PARAMS, timeline, params.evaluation)
-    by_setting = {(p.params.open_frames, p.params.open_minutes): p for p in points}
+    told = []
+    tried = sweep([day], readings, PARAMS, timeline, params.evaluation, lambda done, total: told.append((done, total)))
+    assert told == [(number, 8) for number in range(1, 9)]
+    by_score = {(p.params.min_gap_score, p.params.min_low_score): p for p in tried.scores}
+    assert by_score[0.0, 0.0].value("alerted_share") == 1
+    assert by_score[0.95, 0.0].value("alerted_share") == 0  # what is detected here scores less
+    by_setting = {(p.params.open_frames, p.params.open_minutes): p for p in tried.persistence}
+    assert {p.params.min_gap_score for p in tried.persistence} == {0.0}
     assert by_setting[1, 0.0].value("false_alerts_per_day") == 1
     assert by_setting[3, 20.0].value("false_alerts_per_day") == 0
     assert by_setting[1, 0.0].value("delay_p50_minutes") < by_setting[3, 20.0].value("delay_p50_minutes")
-    chosen = choose(points, timeline)
-    assert (chosen.params.open_frames, chosen.params.open_minutes) == (3, 0.0)  # right, and the soonest of these
-    draw_trade_off(tmp_path / "t.png", points, chosen, timeline)
+    chosen = tried.chosen
+    assert (chosen.params.open_frames, chosen.params.open_minutes) == (
+        2,
+        5,
+    )  # right, and the soonest of these: as given
+    draw_trade_off(tmp_path / "t.png", tried, timeline)
     with Image.open(tmp_path / "t.png") as picture:
-        assert picture.size == (1000, 440)
+        assert picture.size == (1500, 440)
     report = {"days": 1, "frames": 60, "facings": 2, "gaps": 1, **chosen.to_dict()}
     report["by_width"] = by_width([day], chosen.outcomes, (5, 9, 12), 30, params.evaluation)
-    report |= {"sweep": [point.to_dict() for point in points], "chosen": chosen.to_dict()}
+    report |= {name: [point.to_dict() for point in getattr(tried, name)] for name in ("scores", "persistence")}
+    report["chosen"] = chosen.to_dict()
     assert json.loads(json.dumps(report, allow_nan=False))
     page = timeline_markdown(report)
-    assert "| 1 | 0.0 |" in page
+    assert "| 0.95 | 1 | 0.000" in page
+    assert "## Persistence, with min_gap_score 0 and min_low_score 0" in page
+    assert "| 1 | 20 | 1.000" in page
     assert "| 9 to 12 % | 2 | 1 | 1.00 | 0.00 | 0.00 |" in page
-    assert "Chosen: open_frames 3, open_minutes 0." in page
-    assert timeline_lines(report)[0].startswith("1 camera-days, 60 frames, 2 facings, 1 gaps; open after 3 frames")
+    assert "Chosen: min_gap_score 0, min_low_score 0, open_frames 2, open_minutes 5." in page
+    assert timeline_lines(report)[0].endswith(
+        "open after 2 frames and 5 minutes, gaps from a score of 0, low stock from 0"
+    )
 
 
 def test_a_day_is_drawn_with_a_row_for_each_facing_at_which_something_happened(day, tmp_path):
@@ -258,17 +279,24 @@ def test_wide_and_narrow_facings_are_told_apart(tmp_path):
     assert twice[1]["alerted_share"] == {"value": 0.5, "low": 0.5, "high": 0.5}
 
 
-def test_where_no_point_keeps_the_limits_the_least_wrong_is_chosen():
-    timeline = DEFAULTS.timeline
+def test_the_soonest_point_within_the_limits_is_chosen_else_the_cheapest():
+    timeline = DEFAULTS.timeline.model_copy(update={"missed_gap_cost": 5.0})
 
-    def point(frames, alerted, false):
+    def point(frames, alerted, false, delay=10.0):
         figures = {name: {"value": 0.0, "low": None, "high": None} for name in TEMPORAL_TITLES} | {
             "alerted_share": {"value": alerted},
+            "missed_gaps_per_day": {"value": 10 * (1 - alerted)},
             "false_alerts_per_day": {"value": false},
+            "delay_p50_minutes": {"value": delay},
         }
         return Point(replace(PARAMS, open_frames=frames), figures, figures)
 
-    assert choose([point(1, 1.0, 5.0), point(2, 0.97, 0.2), point(3, 0.5, 0.1)], timeline).params.open_frames == 2
+    loud, fair, silent = point(1, 0.9, 30.0), point(2, 0.7, 10.0), point(3, 0.0, 0.0)  # they cost 35, 25 and 50
+    assert choose([loud, fair, silent], timeline).params.open_frames == 2
+    dear = timeline.model_copy(update={"missed_gap_cost": 20.0})  # 50, 70 and 200
+    assert choose([loud, fair, silent], dear).params.open_frames == 1
+    late, soon = point(4, 1.0, 0.0), point(5, 0.98, 0.1, delay=9.0)
+    assert choose([loud, late, soon], timeline).params.open_frames == 5
 
 
 class CountingDetector:
@@ -340,7 +368,9 @@ def test_the_command_writes_reports_and_looks_at_no_frame_twice(run_command, day
     report = json.loads(out.splitlines()[-1])
     assert (report["days"], report["frames"], report["facings"], report["gaps"]) == (1, 60, 2, 1)
     assert report["monitor"] == DEFAULTS.monitor.model_dump()
-    assert len(report["sweep"]) == len(DEFAULTS.timeline.open_frames) * len(DEFAULTS.timeline.open_minutes)
+    tried = DEFAULTS.timeline
+    assert len(report["scores"]) == len(tried.min_gap_scores) * len(tried.min_low_scores)
+    assert len(report["persistence"]) == len(tried.open_frames) * len(tried.open_minutes)
     written = {path.name for path in (workspace / "reports").iterdir()}
     assert written == {"timeline.json", "timeline.md", "timeline.png", "timeline-day.png"}
     for picture in (tmp_path / "images" / "day-00").iterdir():

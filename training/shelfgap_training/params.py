@@ -143,6 +143,8 @@ class MonitorSection(Section):
     close_frames: int
     close_minutes: float
     contrary_weight: float
+    min_gap_score: float
+    min_low_score: float
     min_share: float
     max_occluded_share: float
     max_hold_minutes: float
@@ -175,6 +177,9 @@ class TimelineParams(Section):
     min_gap_minutes: Annotated[float, Field(ge=0)]  # shorter gaps need no alert
     min_alerted_share: Annotated[float, Field(ge=0, lt=1)]  # limits that a chosen point should keep
     max_false_alerts_per_day: Annotated[float, Field(gt=0)]
+    missed_gap_cost: Annotated[float, Field(gt=0)]  # in false alerts: decides where no point keeps the limits
     width_percent: Annotated[tuple[float, ...], AfterValidator(_ascending)]  # of a facing, of the frame: slices
+    min_gap_scores: Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_ascending)]
+    min_low_scores: Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_ascending)]
     open_frames: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_ascending)]
     open_minutes: Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_ascending)]

@@ -14,6 +14,7 @@ from shelfgap_training.temporal.replay import DayOutcome
 
 TEMPORAL_TITLES = {
     "alerted_share": "gaps alerted",
+    "missed_gaps_per_day": "missed gaps per camera-day",
     "delay_p50_minutes": "delay, median (min)",
     "delay_p90_minutes": "delay, p90 (min)",
     "false_alerts_per_day": "false alerts per camera-day",
@@ -34,8 +35,9 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
         params: of the intervals.
 
     Returns:
-        `alerted_share` of the gaps; quantiles of the delay of those that were alerted; counts per camera-day;
-        `availability_error`, the mean absolute difference to the truth of a day. Null where no gap defines one.
+        `alerted_share` of the gaps, and how many a day are missed; quantiles of the delay of those that were alerted;
+        counts per camera-day; `availability_error`, the mean absolute difference to the truth of a day. Null where no
+        gap defines one.
     """
     day_of = np.repeat(np.arange(len(outcomes)), [len(day.delays_minutes) for day in outcomes])
     delays = np.array([delay for day in outcomes for delay in day.delays_minutes], np.float64)
@@ -52,6 +54,7 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
             return np.stack(
                 [
                     (weights @ alerted) / (weights @ gaps),
+                    (weights @ (gaps - alerted)) / days,
                     _quantile(delays, weights[:, day_of], 0.5),
                     _quantile(delays, weights[:, day_of], 0.9),
                     *((weights @ counts) / days[:, None]).T,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shelfgap_training.report import figure_text, markdown_table
 from shelfgap_training.temporal.figures import TEMPORAL_TITLES
+from shelfgap_training.temporal.sweep import SWEPT
 from shelfgap_training.temporal.widths import WIDTH_TITLES
 
 _IN_SWEEP = ("alerted_share", "delay_p50_minutes", "delay_p90_minutes", "false_alerts_per_day", "repeats_per_day")
@@ -20,7 +21,8 @@ def timeline_lines(report: Mapping[str, Any]) -> list[str]:
     ]
     head = [
         f"{report['days']} camera-days, {report['frames']} frames, {report['facings']} facings, {report['gaps']} gaps; "
-        f"open after {report['open_frames']} frames and {report['open_minutes']:g} minutes",
+        f"open after {report['open_frames']} frames and {report['open_minutes']:g} minutes, "
+        f"gaps from a score of {report['min_gap_score']:g}, low stock from {report['min_low_score']:g}",
         "",
     ]
     return [*head, markdown_table(["", "frames held back", "all frames counted"], rows)]
@@ -41,26 +43,31 @@ def timeline_markdown(report: Mapping[str, Any]) -> str:
         markdown_table(["width", "facings", "gaps", *WIDTH_TITLES.values()], rows),
         "",
     ]
-    if "sweep" in report:
-        rows = [
-            [
-                point["open_frames"],
-                point["open_minutes"],
-                *(figure_text(point["figures"][name], 3) for name in _IN_SWEEP),
-            ]
-            for point in report["sweep"]
-        ]
-        chosen = report["chosen"]
+    if "chosen" in report:
+        best = report["persistence"][0]
+        chosen = ", ".join(f"{name} {report['chosen'][name]:g}" for name in SWEPT)
         lines += [
-            "## Settings tried",
+            "## How sure boxes must be",
             "",
-            markdown_table(["open_frames", "open_minutes", *(TEMPORAL_TITLES[name] for name in _IN_SWEEP)], rows),
+            _tried(report["scores"], "min_gap_score", "min_low_score"),
             "",
-            f"Chosen: open_frames {chosen['open_frames']}, open_minutes {chosen['open_minutes']:g}. "
+            f"## Persistence, with min_gap_score {best['min_gap_score']:g} and min_low_score {best['min_low_score']:g}",
+            "",
+            _tried(report["persistence"], "open_frames", "open_minutes"),
+            "",
+            f"Chosen: {chosen}. "
             "They go into `monitor` of params.yaml, and with the next bundle to devices. `timeline.png` draws them.",
             "",
         ]
     return "\n".join(lines)
+
+
+def _tried(points: Sequence[Mapping[str, Any]], *settings: str) -> str:
+    rows = [
+        [*(f"{point[name]:g}" for name in settings), *(figure_text(point["figures"][name], 3) for name in _IN_SWEEP)]
+        for point in points
+    ]
+    return markdown_table([*settings, *(TEMPORAL_TITLES[name] for name in _IN_SWEEP)], rows)
 
 
 def _range(row: Mapping[str, Any]) -> str:

@@ -1,12 +1,14 @@
-"""The trade-off of persistence: soon and often wrong, or late and right; drawn, and one point chosen."""
+"""The trade-off of a monitor's settings: often and now and then wrong, or seldom and right; drawn, and one chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shelfgap_edge.monitor.params import MonitorParams
 
@@ -15,6 +17,9 @@ from shelfgap_training.temporal.days import ShelfDay
 from shelfgap_training.temporal.figures import temporal_figures
 from shelfgap_training.temporal.replay import DayOutcome, replay, without_holds
 from shelfgap_training.temporal.seen import Readings
+
+SWEPT = ("min_gap_score", "min_low_score", "open_frames", "open_minutes")
+"""The settings that are tried."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,25 @@ class Point:
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {
-            "open_frames": self.params.open_frames,
-            "open_minutes": self.params.open_minutes,
+            **{name: getattr(self.params, name) for name in SWEPT},
             "figures": dict(self.figures),
             "without_holds": dict(self.without_holds),
         }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was tried.
+
+    Attributes:
+        scores: how sure boxes must be, at the persistence that was given.
+        persistence: frames and minutes, at the best of these scores.
+        chosen: the best of all.
+    """
+
+    scores: tuple[Point, ...]
+    persistence: tuple[Point, ...]
+    chosen: Point
 
 
 def measure(
@@ -64,62 +83,97 @@ def sweep(
     timeline: TimelineParams,
     evaluation: EvaluationParams,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Point]:
-    """Measure every pair of `open_frames` and `open_minutes` of the grid."""
-    pairs = [(frames, minutes) for frames in timeline.open_frames for minutes in timeline.open_minutes]
-    points = []
-    for number, (frames, minutes) in enumerate(pairs, start=1):
-        settings = replace(params, open_frames=frames, open_minutes=minutes)
-        points.append(measure(days, readings, settings, timeline.min_gap_minutes, evaluation))
+) -> Sweep:
+    """Try each pair of scores, then with the best of them each pair of `open_frames` and `open_minutes`."""
+    scores = list(product(timeline.min_gap_scores, timeline.min_low_scores))
+    persistence = list(product(timeline.open_frames, timeline.open_minutes))
+    done = 0
+
+    def measured(settings: MonitorParams) -> Point:
+        nonlocal done
+        point = measure(days, readings, settings, timeline.min_gap_minutes, evaluation)
+        done += 1
         if progress is not None:
-            progress(number, len(pairs))
-    return points
+            progress(done, len(scores) + len(persistence))
+        return point
+
+    by_score = tuple(measured(replace(params, min_gap_score=gap, min_low_score=low)) for gap, low in scores)
+    best = choose(by_score, timeline)
+    by_persistence = tuple(
+        measured(replace(best.params, open_frames=frames, open_minutes=minutes)) for frames, minutes in persistence
+    )
+    return Sweep(by_score, by_persistence, choose((best, *by_persistence), timeline))
 
 
 def choose(points: Sequence[Point], timeline: TimelineParams) -> Point:
-    """Return the soonest point among those with few false alerts and few gaps missed; else the least wrong one.
+    """Return the soonest point of those that keep both limits; where none does, the one that costs least.
 
-    Gaps that are not alerted above the limit, and false alerts above theirs, are each counted in units of the limit.
+    A day costs its false alerts, and `missed_gap_cost` for each gap of which nobody was told.
     """
+    kept = [
+        point
+        for point in points
+        if point.value("alerted_share") >= timeline.min_alerted_share
+        and point.value("false_alerts_per_day") <= timeline.max_false_alerts_per_day
+    ]
+    if kept:
+        return min(kept, key=lambda point: point.value("delay_p50_minutes"))
+    return min(
+        points,
+        key=lambda point: (
+            timeline.missed_gap_cost * point.value("missed_gaps_per_day") + point.value("false_alerts_per_day")
+        ),
+    )
 
-    def excess(point: Point) -> float:
-        missed = (1 - point.value("alerted_share")) / (1 - timeline.min_alerted_share)
-        false = point.value("false_alerts_per_day") / timeline.max_false_alerts_per_day
-        return max(0.0, missed - 1) + max(0.0, false - 1)
 
-    return min(points, key=lambda point: (excess(point), point.value("delay_p50_minutes")))
-
-
-def draw_trade_off(path: Path, points: Sequence[Point], chosen: Point, timeline: TimelineParams) -> None:
-    """Write the trade-off as a PNG: false alerts and gaps alerted over delay, a line for each `open_frames`.
+def draw_trade_off(path: Path, tried: Sweep, timeline: TimelineParams) -> None:
+    """Write the trade-off as a PNG: gaps alerted over false alerts by score, then both over delay by persistence.
 
     Full lines hold frames back, dashed lines do not. A ring marks the chosen point, grey lines the limits.
     """
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, name, title in (
-        (panels[0], "false_alerts_per_day", "false alerts per camera-day"),
-        (panels[1], "alerted_share", f"share of gaps over {timeline.min_gap_minutes:g} min that were alerted"),
-    ):
-        for index, frames in enumerate(timeline.open_frames):
-            line = [point for point in points if point.params.open_frames == frames]
-            for holds in (True, False):
-                axes.plot(
-                    [point.value("delay_p50_minutes", holds=holds) for point in line],
-                    [point.value(name, holds=holds) for point in line],
-                    "o-" if holds else "x--",
-                    color=f"C{index}",
-                    alpha=1.0 if holds else 0.5,
-                    label=f"{frames} frame{'s' if frames > 1 else ''}" if holds else None,
-                )
-        axes.plot(
-            chosen.value("delay_p50_minutes"), chosen.value(name), "o", ms=14, mfc="none", color="black", label="chosen"
-        )
-        limit = timeline.max_false_alerts_per_day if name.startswith("false") else timeline.min_alerted_share
-        axes.axhline(limit, color="grey", lw=0.8)
+    figure = Figure(figsize=(15, 4.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    share = f"share of gaps over {timeline.min_gap_minutes:g} min that were alerted"
+    false = "false alerts per camera-day"
+    for index, low in enumerate(timeline.min_low_scores):
+        line = [point for point in tried.scores if point.params.min_low_score == low]
+        _draw_line(panels[0], line, "false_alerts_per_day", "alerted_share", f"C{index}", f"low stock from {low:g}")
+    for point in tried.scores:
+        if point.params.min_low_score == timeline.min_low_scores[-1]:
+            at = (point.value("false_alerts_per_day"), point.value("alerted_share"))
+            panels[0].annotate(f"{point.params.min_gap_score:g}", at, (4, -10), textcoords="offset points", fontsize=8)
+    panels[0].set(title=f"{share}; numbers: gaps from this score", xlabel=false, ylabel="share of gaps")
+    for index, frames in enumerate(timeline.open_frames):
+        line = [point for point in tried.persistence if point.params.open_frames == frames]
+        label = f"{frames} frame{'s' if frames > 1 else ''}"
+        _draw_line(panels[1], line, "delay_p50_minutes", "false_alerts_per_day", f"C{index}", label)
+        _draw_line(panels[2], line, "delay_p50_minutes", "alerted_share", f"C{index}", label)
+    for axes, title in ((panels[1], false), (panels[2], share)):
         axes.set(title=title, xlabel="median delay from gap to alert, minutes", ylabel=title.split(" that")[0])
+    for axes, x, y in (
+        (panels[0], "false_alerts_per_day", "alerted_share"),
+        (panels[1], "delay_p50_minutes", "false_alerts_per_day"),
+        (panels[2], "delay_p50_minutes", "alerted_share"),
+    ):
+        limit = timeline.min_alerted_share if y == "alerted_share" else timeline.max_false_alerts_per_day
+        axes.axhline(limit, color="grey", lw=0.8)
+        axes.plot(tried.chosen.value(x), tried.chosen.value(y), "o", ms=14, mfc="none", color="black", label="chosen")
         axes.grid(alpha=0.3)
-    panels[0].set_ylim(bottom=0)
-    panels[0].legend(title="full: frames held back; dashed: not", fontsize=8)
+        axes.title.set_fontsize(9)
+    panels[1].set_ylim(bottom=0)
+    for axes in panels[:2]:
+        axes.legend(title="full: frames held back; dashed: not", fontsize=8, title_fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=100)
+
+
+def _draw_line(axes: Axes, line: Sequence[Point], x: str, y: str, colour: str, label: str) -> None:
+    for holds in (True, False):
+        axes.plot(
+            [point.value(x, holds=holds) for point in line],
+            [point.value(y, holds=holds) for point in line],
+            "o-" if holds else "x--",
+            color=colour,
+            alpha=1.0 if holds else 0.4,
+            label=label if holds else None,
+        )

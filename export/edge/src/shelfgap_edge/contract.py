@@ -16,10 +16,10 @@ from shelfgap_edge.errors import BundleError
 from shelfgap_edge.monitor.params import MonitorParams
 from shelfgap_edge.toml_table import ConfigError
 
-FORMAT_VERSION = "1.3"
+FORMAT_VERSION = "1.4"
 """Version of the bundle format. A device refuses a major version it does not know.
 
-1.1 added `device_class`, 1.2 `provenance`, 1.3 `monitor`.
+1.1 added `device_class`, 1.2 `provenance`, 1.3 `monitor`, 1.4 least scores in `monitor`.
 """
 
 POSTPROCESS_VERSION = 1

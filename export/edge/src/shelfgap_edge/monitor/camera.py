@@ -99,16 +99,16 @@ class CameraMonitor:
         elif before is not None and at - before > 60 * self._params.silent_minutes:
             self._leave_out(before, at)
         self._silence = self._silence.heard()
-        boxes = reading.boxes_norm()
+        boxes, sure = reading.boxes_norm(), reading.boxes_norm(self._params.min_scores)
         occluded = WHOLE_VIEW.covered_share(boxes["occluder"])
         self._view, verdict = self._view.judge(reading.glance, occluded, at, self._params)
         self._verdict = verdict
         if self._learns and verdict == "clear":
-            for zone in new_facings(self.zones, boxes, self._learnt + 1, self._params):
+            for zone in new_facings(self.zones, sure, self._learnt + 1, self._params):
                 self._zones[zone.name], self._watched[zone.name] = zone, WatchedZone(counted_at=before)
                 self._learnt += 1
         for name, zone in self._zones.items():
-            sighting = look_at(zone, boxes, self._params.min_share)
+            sighting = look_at(zone, boxes, sure, self._params.min_share)
             self._watched[name] = self._watched[name].observe(sighting, at, verdict, self._params)
         events = self._advance(at)
         if self._learns:

@@ -18,6 +18,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "close_frames": (1, 100),
     "close_minutes": (0, 1440),
     "contrary_weight": (0, 10),
+    "min_gap_score": (0, 1),
+    "min_low_score": (0, 1),
     "min_share": (0.01, 1),
     "max_occluded_share": (0, 1),
     "max_hold_minutes": (0, 1440),
@@ -41,6 +43,8 @@ class MonitorParams:
         low_frames, low_minutes: the same for low stock.
         close_frames, close_minutes: the same for a shelf that was filled again.
         contrary_weight: how much a frame that speaks against a change takes away, in steps of one that speaks for it.
+        min_gap_score, min_low_score: of a box that is evidence; a zone with less sure ones is neither empty nor full.
+            What is below the thresholds of the bundle is not there at all. 1: no such alerts.
         min_share: of a box that must lie in a zone, or of the zone that it must cover, to be about it.
         max_occluded_share: of a zone that occluders may hide; beyond, the frame says nothing about it. 1: any.
         max_hold_minutes: after which a hidden zone, or a changed view, is looked at nevertheless; only what is seen
@@ -64,6 +68,8 @@ class MonitorParams:
     close_frames: int = 2
     close_minutes: float = 5.0
     contrary_weight: float = 0.5
+    min_gap_score: float = 0.0
+    min_low_score: float = 0.0
     min_share: float = 0.5
     max_occluded_share: float = 0.1
     max_hold_minutes: float = 60.0
@@ -114,6 +120,11 @@ class MonitorParams:
     def to_bundle(self) -> dict[str, Any]:
         """Return the values for the `monitor` of a manifest."""
         return {key: value for key, value in asdict(replace(self, quiet_hours=None)).items() if key != "quiet_hours"}
+
+    @property
+    def min_scores(self) -> dict[str, float]:
+        """Least score of a box that counts, by class name; other classes have none."""
+        return {"gap": self.min_gap_score, "low": self.min_low_score}
 
     @property
     def to_open(self) -> Persistence:

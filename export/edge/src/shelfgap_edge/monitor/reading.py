@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,13 +65,15 @@ class FrameReading:
     glance: Glance
     classes: tuple[str, ...] = CLASSES
 
-    def boxes_norm(self) -> dict[str, list[Box]]:
-        """Return the boxes by class name, as fractions of the frame."""
+    def boxes_norm(self, min_scores: Mapping[str, float] | None = None) -> dict[str, list[Box]]:
+        """Return the boxes by class name, as fractions of the frame; without those below the least score of a class."""
         height, width = self.frame_size
         boxes = self.detections.boxes_xyxy.astype(np.float64) / (width, height, width, height)
         found: dict[str, list[Box]] = {name: [] for name in CLASSES}
-        for name, (x1, y1, x2, y2) in zip(self.detections.class_names(self.classes), boxes.tolist(), strict=True):
-            found[name].append((x1, y1, x2, y2))
+        names, scores = self.detections.class_names(self.classes), self.detections.scores.tolist()
+        for name, score, (x1, y1, x2, y2) in zip(names, scores, boxes.tolist(), strict=True):
+            if score >= (min_scores or {}).get(name, 0.0):
+                found[name].append((x1, y1, x2, y2))
         return found
 
 

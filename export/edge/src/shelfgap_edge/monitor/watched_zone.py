@@ -22,25 +22,29 @@ class Sighting:
     """What a frame shows of a zone.
 
     Attributes:
-        shows: a gap, low stock without a gap, or neither.
+        shows: a gap, low stock without a gap, neither, or something that is not sure enough to count.
         width_norm: share of the frame's width that the widest gap in the zone takes; None without one.
         occluded_share: of the zone that occluders hide.
     """
 
-    shows: Literal["gap", "low", "full"]
+    shows: Literal["gap", "low", "full", "unsure"]
     width_norm: float | None
     occluded_share: float
 
 
-def look_at(zone: Zone, boxes_norm: Mapping[str, Sequence[Box]], min_share: float) -> Sighting:
-    """Return what the boxes of a frame (class -> boxes as fractions of the frame) say of a zone."""
-    gaps = [box for box in boxes_norm["gap"] if zone.holds(box, min_share)]
+def look_at(
+    zone: Zone, boxes_norm: Mapping[str, Sequence[Box]], sure_norm: Mapping[str, Sequence[Box]], min_share: float
+) -> Sighting:
+    """Return what the boxes of a frame (class -> boxes as fractions of the frame), and the sure ones, say of a zone."""
+    gaps = [box for box in sure_norm["gap"] if zone.holds(box, min_share)]
     hidden = zone.covered_share(boxes_norm["occluder"])
     if gaps:
         left, _, right, _ = zone.bounds_norm
         return Sighting("gap", max(min(box[2], right) - max(box[0], left) for box in gaps), hidden)
-    is_low = any(zone.holds(box, min_share) for box in boxes_norm["low"])
-    return Sighting("low" if is_low else "full", None, hidden)
+    if any(zone.holds(box, min_share) for box in sure_norm["low"]):
+        return Sighting("low", None, hidden)
+    is_unsure = any(zone.holds(box, min_share) for name in ("gap", "low") for box in boxes_norm[name])
+    return Sighting("unsure" if is_unsure else "full", None, hidden)
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,17 @@ class WatchedZone:
     def observe(self, sighting: Sighting, at: float, view: Verdict, params: MonitorParams) -> WatchedZone:
         """Return the zone after a frame.
 
-        A frame in which the zone is hidden, or the view is not the usual one, changes nothing. A zone that stays so
-        for longer than `max_hold_minutes` is looked at again, but only a gap or low stock that is seen counts: a
-        wrongly seen trolley must not silence a zone for good.
+        A frame in which the zone is hidden, the view is not the usual one, or nothing is sure, changes nothing. A zone
+        that stays hidden for longer than `max_hold_minutes` is looked at again, but only a gap or low stock that is
+        seen counts: a wrongly seen trolley must not silence a zone for good.
         """
         if sighting.occluded_share <= params.max_occluded_share and view == "clear":
-            return replace(self, hidden_since=None)._counted(sighting, at, params)
+            seen = replace(self, hidden_since=None)
+            return seen._settled(self, at) if sighting.shows == "unsure" else seen._counted(sighting, at, params)
         since = at if self.hidden_since is None else self.hidden_since
         hidden = replace(self, hidden_since=since)
         is_late = at - since >= 60 * params.max_hold_minutes
-        if is_late and view != "blind" and sighting.shows != "full":
+        if is_late and view != "blind" and sighting.shows in ("gap", "low"):
             return hidden._counted(sighting, at, params)
         return hidden._settled(self, at)
 
