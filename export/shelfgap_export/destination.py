@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import re
 import urllib.error
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +34,7 @@ class Destination(Protocol):
     source: Source
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes, None if there is none."""
+        """Return the size of a file in bytes, None if there is none or nobody says."""
         ...
 
     def put(self, name: str, content: bytes) -> None:
@@ -107,11 +108,12 @@ class HttpDestination:
         self.source: Source = self._http
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes, None if there is none."""
+        """Return the size of a file in bytes, None if there is none or the server does not say."""
         try:
-            return int(self._send("HEAD", name).headers.get("Content-Length", -1))
+            length = self._send("HEAD", name).headers.get("Content-Length", "")
         except FileNotFoundError:
             return None
+        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file."""

@@ -46,6 +46,7 @@ from shelfgap_flows.workspace import Workspace, only_release, run_dvc, source_na
 Verdict = Literal["up to date", "pass", "fail", "inconclusive"]
 
 _CHAMPIONS = "models/champions"  # weights that a recipe starts from, named by their hash
+_STARTS = f"{_CHAMPIONS}/recipe_starts.json"
 _REPORT = "retrain.json"
 
 
@@ -92,12 +93,21 @@ def point_at_data(workspace: Workspace, dataset: Path | None) -> Params:
 
 
 def recipe_start(workspace: Workspace, params: Params) -> str | None:
-    """Return what the recipe starts from by itself, also where an earlier retraining put a champion in its place."""
+    """Return what the recipe starts from by itself, also where an earlier retraining put a champion in its place.
+
+    Raises:
+        RetrainError: a champion is in its place, and what was there before is not noted.
+    """
     start = params.train.initial_weights
     if start is None or not start.startswith(_CHAMPIONS):
         return start
-    noted: str | None = json.loads((workspace.root / _CHAMPIONS / "recipe_start.json").read_text())
-    return noted
+    noted = _noted_starts(workspace)
+    if params.preset not in noted:
+        raise RetrainError(
+            f"presets.{params.preset}.train.initial_weights is {start}, the weights of a champion, and {_STARTS} does "
+            "not say what the recipe itself starts from: set it to null or to other weights in params.yaml"
+        )
+    return noted[params.preset]
 
 
 def with_start(params: Params, start: str | None) -> Params:
@@ -108,15 +118,27 @@ def with_start(params: Params, start: str | None) -> Params:
     return params.model_copy(update={"presets": presets})
 
 
-def champion_start(workspace: Workspace, champion: Champion, start: str | None) -> str:
-    """Put the champion's weights where a recipe can name them, tracked by DVC; note what it started from otherwise."""
+def champion_start(workspace: Workspace, champion: Champion, preset: str, start: str | None) -> str:
+    """Put the champion's weights where a recipe can name them, tracked by DVC; note what the preset itself starts from.
+
+    Other presets keep their notes.
+    """
     name = f"{_CHAMPIONS}/{str(champion.weights_sha256)[:16]}.pt"
     path = workspace.root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path.parent / "recipe_start.json", json.dumps(start) + "\n")
+    write_text_atomic(workspace.root / _STARTS, json.dumps(_noted_starts(workspace) | {preset: start}) + "\n")
     _copy(workspace.champion, path)
     run_dvc(workspace, "add", "--quiet", name)
     return name
+
+
+def _noted_starts(workspace: Workspace) -> dict[str, str | None]:
+    """Return what presets start from by themselves, by preset; nothing where nothing of it can be read."""
+    try:
+        noted = json.loads((workspace.root / _STARTS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def retrain_markdown(result: Retraining) -> str:
@@ -201,7 +223,7 @@ def _retrain(workspace: Workspace, params: Params, champion: Champion | None) ->
     problem = "there is no champion yet" if champion is None else champion.problem_as_start(params.model)
     starts: dict[Start, str | None] = {"from-scratch": own_start}
     if champion is not None and problem is None:
-        starts["from-champion"] = champion_start(workspace, champion, own_start)
+        starts["from-champion"] = champion_start(workspace, champion, params.preset, own_start)
     else:
         get_run_logger().info("from scratch only: %s", problem)
     place = workspace.scratch / f"retrain-{key}"

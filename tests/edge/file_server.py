@@ -30,6 +30,7 @@ class FileServer:
         weak_tags: whether its ETags are weak, as behind a proxy that compresses; no If-Match holds for these.
         cut_after: bytes of a body after which it closes the connection.
         add_length: added to the Content-Length that it states.
+        head_length: the Content-Length that it states in answers to HEAD.
         redirect_to: address that it redirects all to.
         status: what it answers to all.
         content_range: the Content-Range that it states.
@@ -45,6 +46,7 @@ class FileServer:
     weak_tags: bool = False
     cut_after: int | None = None
     add_length: int = 0
+    head_length: str | None = None
     redirect_to: str | None = None
     status: int | None = None
     content_range: str | None = None
@@ -154,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             stated = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", state.content_range or stated)
         self.send_header("ETag", f"{'W/' if state.weak_tags else ''}{_tag(content)}")
-        self.send_header("Content-Length", str(len(body) + state.add_length))
+        stated_length = None if with_body else state.head_length
+        self.send_header("Content-Length", stated_length or str(len(body) + state.add_length))
         self.end_headers()
         if with_body:
             self._send(body)

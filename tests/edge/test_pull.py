@@ -324,6 +324,7 @@ def test_a_state_that_cannot_be_read_is_told_in_one_line(shop, capsys):
     ("name", "content", "message"),
     [
         ("state.json", b"{", "not JSON; delete it to start over"),
+        ("state.json", b"[" * 100_000, "not JSON; delete it to start over"),
         ("state.json", b'{"schema": "x"}', "not of its schema"),
         (SIGNED_INDEX, b"\0", "delete this file"),
     ],

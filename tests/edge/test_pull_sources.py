@@ -227,6 +227,14 @@ def test_a_server_with_weak_tags_takes_one_release_after_another(shop):
         assert [publish_bundle(publisher, shop.bundle(version)).number for version in ("1", "2")] == [1, 2]
 
 
+@pytest.mark.parametrize("length", ["many", "-1", "1e3", "9" * 5000])
+def test_a_server_that_states_no_length_gets_the_files_again(shop, length):
+    shop.root.mkdir(exist_ok=True)
+    with serve(shop.root, takes_put=True, head_length=length) as server:
+        publisher = Publisher(open_destination(server.url), shop.signer.private, shop.signer.public, create=True)
+        assert [publish_bundle(publisher, shop.bundle(version)).number for version in ("1", "2")] == [1, 2]
+
+
 def test_a_server_that_takes_no_put_is_told(shop):
     shop.root.mkdir(exist_ok=True)
     with serve(shop.root) as server:

@@ -14,7 +14,7 @@ import torch
 from shelfgap_datasets.schema import DatasetError
 from shelfgap_flows.candidates import Champion, Comparison, choose, compare_candidates, find_champion
 from shelfgap_flows.params import load_params
-from shelfgap_flows.retrain import RetrainError, point_at_data, recipe_start, with_start
+from shelfgap_flows.retrain import RetrainError, champion_start, point_at_data, recipe_start, with_start
 from shelfgap_flows.workspace import Workspace
 from shelfgap_training.bootstrap import Interval
 from shelfgap_training.checkpoint import TrainedDetector, save_detector
@@ -138,10 +138,30 @@ def test_from_scratch_is_what_the_recipe_itself_starts_from(tmp_path):
     params = workspace.params()
     assert recipe_start(workspace, params) is None
     assert recipe_start(workspace, with_start(params, "pretrained.pt")) == "pretrained.pt"
-    folder = tmp_path / "models" / "champions"
-    folder.mkdir(parents=True)
-    (folder / "recipe_start.json").write_text('"pretrained.pt"')
-    assert recipe_start(workspace, with_start(params, "models/champions/ab.pt")) == "pretrained.pt"
+    notes = tmp_path / "models" / "champions" / "recipe_starts.json"
+    notes.parent.mkdir(parents=True)
+    from_champion = with_start(params, "models/champions/ab.pt")
+    for noted, start in (({"accurate": "a.pt", "fast": "pretrained.pt"}, "pretrained.pt"), ({"fast": None}, None)):
+        notes.write_text(json.dumps(noted))
+        assert recipe_start(workspace, from_champion) == start
+    for noted in ('{"accurate": "a.pt"}', '"pretrained.pt"', "{"):
+        notes.write_text(noted)
+        with pytest.raises(RetrainError, match=r"presets\.fast\..*does not say what the recipe itself starts from"):
+            recipe_start(workspace, from_champion)
     changed = with_start(params, "x.pt")
     assert changed.train.initial_weights == "x.pt"
     assert with_start(changed, None) == params
+
+
+def test_each_preset_keeps_the_note_of_what_it_starts_from(tmp_path, monkeypatch):
+    workspace = a_workspace(tmp_path)
+    monkeypatch.setattr("shelfgap_flows.retrain.run_dvc", lambda *_: None)
+    workspace.champion.parent.mkdir()
+    workspace.champion.write_bytes(b"weights")
+    champion = Champion("1", "", None, "ab" * 32, None)
+    for preset, start in (("fast", "pretrained.pt"), ("accurate", None)):
+        name = champion_start(workspace, champion, preset, start)
+        assert (tmp_path / name).read_bytes() == b"weights"
+    for preset, start in (("fast", "pretrained.pt"), ("accurate", None)):
+        params = workspace.params().model_copy(update={"preset": preset})
+        assert recipe_start(workspace, with_start(params, name)) == start

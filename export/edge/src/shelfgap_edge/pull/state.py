@@ -75,7 +75,7 @@ def load_state(folder: Path) -> State:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
         return State()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PullError(f"{path}: not JSON; {_REMEDY}") from None
     try:
         if raw["schema"] != _SCHEMA:
