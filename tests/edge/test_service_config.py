@@ -233,3 +233,14 @@ def test_an_exception_is_logged_by_type_and_place_without_its_text():
     assert logged["error"] == "ValueError"
     assert "ff d8" not in json.dumps(logged)
     assert "test_service_config.py" in logged["at"][0]
+
+
+def test_narrow_zones_are_warned_of(read, caplog):
+    zone = '[[cameras.c1.zones]]\nname = "z{}"\npolygon = [[0.1, 0.2], [{}, 0.2], [{}, 0.9], [0.1, 0.9]]\n'
+    wide = zone.format(0, 0.19, 0.19)
+    EdgeAssembly().plan(read(GOOD + CAMERA + wide))
+    assert not caplog.records
+    EdgeAssembly().plan(read(GOOD + CAMERA + wide + "".join(zone.format(n, 0.15, 0.15) for n in range(1, 8))))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().endswith("(docs/monitor.md): c1/z1, c1/z2, c1/z3, c1/z4, c1/z5 and 2 more")

@@ -15,6 +15,7 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 _MOST_POINTS = 64
+_NARROW = 1 / 12  # of the frame: docs/adr/0017-monitor.md
 _LEAST_AREA = 1e-4  # of the frame: one pixel in a hundred each way
 
 
@@ -74,6 +75,12 @@ class Zone:
         """The smallest box around it."""
         xs, ys = zip(*self.polygon_norm, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is narrower than a twelfth of the frame, where alerts are less sure."""
+        left, _, right, _ = self.bounds_norm
+        return right - left < _NARROW
 
     def shared_area(self, box_norm: Box) -> float:
         """Return the area that a box shares with the zone, as a fraction of the frame.

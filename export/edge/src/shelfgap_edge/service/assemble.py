@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +22,9 @@ from shelfgap_edge.service.parts import Assembly, Dispatcher, Monitor, Outbox, P
 from shelfgap_edge.sources.params import SourceParams
 
 OUTBOX_FILE = "outbox.sqlite"
+_MOST_NAMED = 5  # zones in a warning
+
+logger = logging.getLogger(__name__)
 
 
 class EdgePlan(Plan):
@@ -39,11 +43,22 @@ class EdgePlan(Plan):
         self._monitor_table = rest.table("monitor")
         MonitorParams.from_table(copy.deepcopy(self._monitor_table))  # what is wrong is said now
         self._zones = {name: zones_from_tables(camera.zones) for name, camera in config.cameras.items()}
+        self._warn_of_narrow_zones()
         self.limits = OutboxLimits.from_table(rest.table("outbox"))
         self._sinks = read_sinks(rest, None if config.time_zone is None else ZoneInfo(config.time_zone))
         sources = [SourceParams.from_table(table) for table in rest.tables("sources")]
         rest.done()
         self._sources = [params.source(config.cameras.keys()) for params in sources]
+
+    def _warn_of_narrow_zones(self) -> None:
+        narrow = [f"{name}/{zone.name}" for name, zones in self._zones.items() for zone in zones if zone.is_narrow]
+        if narrow:
+            named, more = ", ".join(narrow[:_MOST_NAMED]), len(narrow) - _MOST_NAMED
+            logger.warning(
+                "zones narrower than a twelfth of the frame, of which alerts are less sure (docs/monitor.md): %s%s",
+                named,
+                f" and {more} more" if more > 0 else "",
+            )
 
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera: by the bundle's values where `[monitor]` says nothing."""
