@@ -126,6 +126,21 @@ def test_low_stock_that_is_called_a_gap_is_a_false_gap(tmp_path):
     assert (as_low.false_gaps, as_low.false_lows) == (0, 0)
 
 
+def test_low_stock_is_told_by_an_alert_of_it_or_of_a_gap(tmp_path):
+    stock = [(0, "full"), (60, "low"), (100, "full"), (150, "low"), (170, "full"), (200, "low")]
+    low = write_day(tmp_path, {0: stock, 1: [(0, "full")]})
+    assert len(low.times_of("low", 30)) == 2  # the second lasts 20 minutes
+
+    def told(shown):
+        outcome = replay(low, seen(low, shown), PARAMS, 30)
+        return outcome.lows_told, outcome.lows
+
+    assert told(lambda minute: []) == (0, 2)
+    assert told(lambda minute: [("low", 0)] if 60 <= minute < 100 or 150 <= minute < 170 else []) == (1, 2)
+    assert told(lambda minute: [("gap", 0)] if 60 <= minute < 100 else [("low", 0)] if minute >= 200 else []) == (2, 2)
+    assert told(lambda minute: [("low", 1)]) == (0, 2)
+
+
 def test_low_stock_that_stays_hidden_may_be_called_a_gap_while_it_is(tmp_path):
     hidden = write_day(tmp_path, {0: [(0, "full"), (60, "low")], 1: [(0, "low")]}, looks_empty={0: [(60, 100)]})
     found = replay(hidden, seen(hidden, lambda minute: [("gap", 0)] if 60 <= minute < 100 else []), PARAMS, 30)
@@ -162,22 +177,40 @@ def test_what_the_occlusion_logic_brings(day):
 FALSE_GAP = AlertEvent("a", 1, "opened", "gap", "c", "z", None, None, 60.0, 0.0, 3, None)
 
 
-def outcome(name="d", delays=(5.0,), missed=0, false_gaps=0, error=0.0):
+def outcome(name="d", delays=(5.0,), missed=0, lows_told=0, false_gaps=0, error=0.0):
+    """Return an outcome; of four times of low stock one is told."""
     gaps = (("z", Span(0.0, 3600.0, "gap")),) * missed
     return DayOutcome(
-        name, tuple(("z", delay) for delay in delays), gaps, (FALSE_GAP,) * false_gaps, 0, {}, 0, 0, 0.9 + error, 0.9
+        name,
+        tuple(("z", delay) for delay in delays),
+        gaps,
+        4 * lows_told,
+        lows_told,
+        (FALSE_GAP,) * false_gaps,
+        0,
+        {},
+        0,
+        0,
+        0.9 + error,
+        0.9,
     )
 
 
 def test_figures_are_of_all_days_together_with_intervals():
     evaluation = DEFAULTS.evaluation
     figures = temporal_figures(
-        [outcome(delays=(5.0, 10.0)), outcome(delays=(20.0,), missed=1), outcome(delays=(), false_gaps=3, error=0.03)],
+        [
+            outcome(delays=(5.0, 10.0)),
+            outcome(delays=(20.0,), missed=1, lows_told=2),
+            outcome(delays=(), false_gaps=3, error=0.03),
+        ],
         evaluation,
     )
     assert list(figures) == list(TEMPORAL_TITLES)
     assert figures["alerted_share"]["value"] == 0.75
     assert figures["missed_gaps_per_day"]["value"] == pytest.approx(1 / 3)
+    assert figures["lows_told_share"]["value"] == 0.25
+    assert figures["untold_lows_per_day"]["value"] == 2.0
     assert figures["delay_p50_minutes"]["value"] == 10.0
     assert figures["delay_p90_minutes"]["value"] == 20.0
     assert figures["false_alerts_per_day"]["value"] == 1.0
@@ -186,7 +219,7 @@ def test_figures_are_of_all_days_together_with_intervals():
     assert low == 0.0
     assert 1 < high <= 3
     nothing = temporal_figures([outcome(delays=())], evaluation)
-    assert nothing["alerted_share"] == {"value": None, "low": None, "high": None}
+    assert nothing["alerted_share"] == nothing["lows_told_share"] == {"value": None, "low": None, "high": None}
     assert nothing["delay_p50_minutes"]["value"] is None
 
 
@@ -280,12 +313,13 @@ def test_wide_and_narrow_facings_are_told_apart(tmp_path):
 
 
 def test_the_soonest_point_within_the_limits_is_chosen_else_the_cheapest():
-    timeline = DEFAULTS.timeline.model_copy(update={"missed_gap_cost": 5.0})
+    timeline = DEFAULTS.timeline.model_copy(update={"missed_gap_cost": 5.0, "missed_low_cost": 1.0})
 
-    def point(frames, alerted, false, delay=10.0):
+    def point(frames, alerted, false, delay=10.0, untold=0.0):
         figures = {name: {"value": 0.0, "low": None, "high": None} for name in TEMPORAL_TITLES} | {
             "alerted_share": {"value": alerted},
             "missed_gaps_per_day": {"value": 10 * (1 - alerted)},
+            "untold_lows_per_day": {"value": untold},
             "false_alerts_per_day": {"value": false},
             "delay_p50_minutes": {"value": delay},
         }
@@ -295,6 +329,9 @@ def test_the_soonest_point_within_the_limits_is_chosen_else_the_cheapest():
     assert choose([loud, fair, silent], timeline).params.open_frames == 2
     dear = timeline.model_copy(update={"missed_gap_cost": 20.0})  # 50, 70 and 200
     assert choose([loud, fair, silent], dear).params.open_frames == 1
+    mute = point(6, 0.7, 9.0, untold=5.0)
+    assert choose([mute, fair], timeline).params.open_frames == 2
+    assert choose([mute, fair], timeline.model_copy(update={"missed_low_cost": 0.0})).params.open_frames == 6
     late, soon = point(4, 1.0, 0.0), point(5, 0.98, 0.1, delay=9.0)
     assert choose([loud, late, soon], timeline).params.open_frames == 5
 

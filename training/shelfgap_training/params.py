@@ -178,6 +178,7 @@ class TimelineParams(Section):
     min_alerted_share: Annotated[float, Field(ge=0, lt=1)]  # limits that a chosen point should keep
     max_false_alerts_per_day: Annotated[float, Field(gt=0)]
     missed_gap_cost: Annotated[float, Field(gt=0)]  # in false alerts: decides where no point keeps the limits
+    missed_low_cost: Annotated[float, Field(ge=0)]  # the same, of low stock
     width_percent: Annotated[tuple[float, ...], AfterValidator(_ascending)]  # of a facing, of the frame: slices
     min_gap_scores: Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_ascending)]
     min_low_scores: Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_ascending)]

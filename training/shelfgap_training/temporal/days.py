@@ -62,11 +62,15 @@ class ShelfDay:
 
     def gaps(self, min_minutes: float) -> list[tuple[str, Span]]:
         """Return (zone, span) of each gap that lasted longer."""
+        return self.times_of("gap", min_minutes)
+
+    def times_of(self, state: str, min_minutes: float) -> list[tuple[str, Span]]:
+        """Return (zone, span) of each time in a state that lasted longer."""
         return [
             (name, span)
             for name, spans in self.spans.items()
             for span in spans
-            if span.state == "gap" and span.minutes > min_minutes
+            if span.state == state and span.minutes > min_minutes
         ]
 
     def shown(self, zone: str, states: frozenset[str], start: float, end: float) -> bool:

@@ -15,6 +15,8 @@ from shelfgap_training.temporal.replay import DayOutcome
 TEMPORAL_TITLES = {
     "alerted_share": "gaps alerted",
     "missed_gaps_per_day": "missed gaps per camera-day",
+    "lows_told_share": "times of low stock told",
+    "untold_lows_per_day": "untold per camera-day",
     "delay_p50_minutes": "delay, median (min)",
     "delay_p90_minutes": "delay, p90 (min)",
     "false_alerts_per_day": "false alerts per camera-day",
@@ -35,13 +37,14 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
         params: of the intervals.
 
     Returns:
-        `alerted_share` of the gaps, and how many a day are missed; quantiles of the delay of those that were alerted;
-        counts per camera-day; `availability_error`, the mean absolute difference to the truth of a day. Null where no
-        gap defines one.
+        `alerted_share` of the gaps, and how many a day are missed; the same of times of low stock; quantiles of the
+        delay of gaps that were alerted; counts per camera-day; `availability_error`, the mean absolute difference to
+        the truth of a day. Null where no gap defines one.
     """
     day_of = np.repeat(np.arange(len(outcomes)), [len(day.delays_minutes) for day in outcomes])
     delays = np.array([delay for day in outcomes for delay in day.delays_minutes], np.float64)
     alerted = np.array([len(day.delays_minutes) for day in outcomes], np.float64)
+    lows = np.array([[day.lows_told, day.lows] for day in outcomes], np.float64)
     gaps = alerted + [len(day.missed) for day in outcomes]
     counts = np.array(
         [[len(d.false), d.false_gaps, d.false_gaps_on_low, d.repeats, d.camera_alerts] for d in outcomes], np.float64
@@ -55,6 +58,8 @@ def temporal_figures(outcomes: Sequence[DayOutcome], params: EvaluationParams) -
                 [
                     (weights @ alerted) / (weights @ gaps),
                     (weights @ (gaps - alerted)) / days,
+                    (weights @ lows[:, 0]) / (weights @ lows[:, 1]),
+                    (weights @ (lows[:, 1] - lows[:, 0])) / days,
                     _quantile(delays, weights[:, day_of], 0.5),
                     _quantile(delays, weights[:, day_of], 0.9),
                     *((weights @ counts) / days[:, None]).T,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.alerts.event import AlertEvent, Kind
 from shelfgap_edge.monitor.availability import share
 from shelfgap_edge.monitor.camera import CameraMonitor
 from shelfgap_edge.monitor.params import MonitorParams
@@ -25,6 +25,7 @@ class DayOutcome:
         name: of the day.
         alerted: (zone, delay) of each gap that was alerted: minutes from its begin to the alert, 0 where one was open.
         missed: (zone, span) of gaps that nobody was told of while they lasted.
+        lows, lows_told: times of low stock that last as long, and in how many of them an alert was open.
         false: alerts opened, reopened or escalated to a gap while the zone was in no such state.
         false_gaps_on_low: how many of them say that a shelf is empty where stock was low.
         told: by zone, when an alert of a gap was open.
@@ -37,6 +38,8 @@ class DayOutcome:
     name: str
     alerted: tuple[tuple[str, float], ...]
     missed: tuple[tuple[str, Span], ...]
+    lows: int
+    lows_told: int
     false: tuple[AlertEvent, ...]
     false_gaps_on_low: int
     told: Mapping[str, tuple[Span, ...]]
@@ -75,7 +78,7 @@ def replay(
         day: the truth.
         readings: what was detected in its frames.
         params: of the monitor.
-        min_gap_minutes: gaps that last no longer need no alert.
+        min_gap_minutes: gaps and low stock that last no longer need no alert.
     """
     monitor = CameraMonitor(day.name, day.zones, params)
     events = [event for reading in readings for event in monitor.observe(reading)]
@@ -89,7 +92,7 @@ def replay(
         if _is_new(event, events)
         and not day.shown(str(event.zone), _TRUE_FOR[event.kind], event.since - slack, event.at)
     )
-    told = {zone.name: tuple(_told_spans(zone.name, events, day.times[-1])) for zone in day.zones}
+    told = {zone.name: tuple(_told_spans(zone.name, events, day.times[-1], {"gap"})) for zone in day.zones}
     alerted, missed, repeats = [], [], 0
     for zone, gap in day.gaps(min_gap_minutes):
         mine = [span for span in told[zone] if span.start <= gap.end and span.end > gap.start]
@@ -98,10 +101,19 @@ def replay(
             alerted.append((zone, max(0.0, mine[0].start - gap.start) / 60))
         else:
             missed.append((zone, gap))
+    lows = day.times_of("low", min_gap_minutes)
     return DayOutcome(
         day.name,
         tuple(alerted),
         tuple(missed),
+        len(lows),
+        sum(
+            any(
+                span.start <= low.end and span.end > low.start
+                for span in _told_spans(zone, events, day.times[-1], {"gap", "low"})
+            )
+            for zone, low in lows
+        ),
         false,
         sum(
             event.kind == "gap" and day.shown(str(event.zone), _TRUE_FOR["low"], event.since - slack, event.at)
@@ -123,8 +135,8 @@ def _is_new(event: AlertEvent, events: Sequence[AlertEvent]) -> bool:
     return before[-1] != event.kind
 
 
-def _told_spans(zone: str, events: Sequence[AlertEvent], end: float) -> list[Span]:
-    """Return the times in which an alert of a gap was open for a zone."""
+def _told_spans(zone: str, events: Sequence[AlertEvent], end: float, kinds: set[Kind]) -> list[Span]:
+    """Return the times in which an alert of some kinds was open for a zone."""
     spans: list[Span] = []
     since: float | None = None
     for event in events:
@@ -133,6 +145,6 @@ def _told_spans(zone: str, events: Sequence[AlertEvent], end: float) -> list[Spa
         if event.action == "resolved" and since is not None:
             spans.append(Span(since, event.at, "gap"))
             since = None
-        elif event.kind == "gap" and event.action != "resolved" and since is None:
+        elif event.kind in kinds and event.action != "resolved" and since is None:
             since = event.at
     return spans if since is None else [*spans, Span(since, end + 1, "gap")]

@@ -10,7 +10,7 @@ from shelfgap_training.temporal.figures import TEMPORAL_TITLES
 from shelfgap_training.temporal.sweep import SWEPT
 from shelfgap_training.temporal.widths import WIDTH_TITLES
 
-_IN_SWEEP = ("alerted_share", "delay_p50_minutes", "delay_p90_minutes", "false_alerts_per_day", "repeats_per_day")
+_IN_SWEEP = ("alerted_share", "lows_told_share", "delay_p50_minutes", "false_alerts_per_day", "repeats_per_day")
 
 
 def timeline_lines(report: Mapping[str, Any]) -> list[str]:

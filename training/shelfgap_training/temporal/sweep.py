@@ -108,7 +108,8 @@ def sweep(
 def choose(points: Sequence[Point], timeline: TimelineParams) -> Point:
     """Return the soonest point of those that keep both limits; where none does, the one that costs least.
 
-    A day costs its false alerts, and `missed_gap_cost` for each gap of which nobody was told.
+    A day costs its false alerts, and `missed_gap_cost` and `missed_low_cost` for each gap and each time of low stock of
+    which nobody was told.
     """
     kept = [
         point
@@ -118,12 +119,13 @@ def choose(points: Sequence[Point], timeline: TimelineParams) -> Point:
     ]
     if kept:
         return min(kept, key=lambda point: point.value("delay_p50_minutes"))
-    return min(
-        points,
-        key=lambda point: (
-            timeline.missed_gap_cost * point.value("missed_gaps_per_day") + point.value("false_alerts_per_day")
-        ),
-    )
+
+    def cost(point: Point) -> float:
+        missed = timeline.missed_gap_cost * point.value("missed_gaps_per_day")
+        untold = timeline.missed_low_cost * point.value("untold_lows_per_day")
+        return missed + untold + point.value("false_alerts_per_day")
+
+    return min(points, key=cost)
 
 
 def draw_trade_off(path: Path, tried: Sweep, timeline: TimelineParams) -> None:
