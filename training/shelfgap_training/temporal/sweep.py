@@ -143,7 +143,7 @@ def draw_trade_off(path: Path, tried: Sweep, timeline: TimelineParams) -> None:
     for point in tried.scores:
         if point.params.min_low_score == timeline.min_low_scores[-1]:
             at = (point.value("false_alerts_per_day"), point.value("alerted_share"))
-            panels[0].annotate(f"{point.params.min_gap_score:g}", at, (4, -10), textcoords="offset points", fontsize=8)
+            panels[0].annotate(f"{point.params.min_gap_score:g}", at, (-22, 4), textcoords="offset points", fontsize=8)
     panels[0].set(title=f"{share}; numbers: gaps from this score", xlabel=false, ylabel="share of gaps")
     for index, frames in enumerate(timeline.open_frames):
         line = [point for point in tried.persistence if point.params.open_frames == frames]
