@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -139,12 +140,20 @@ def choose(comparison: Comparison) -> tuple[Start, str]:
     if gain is None:
         return "from-scratch", "from scratch, the only candidate"
     if gain.high < 0:
-        by = f"{-gain.value:.4f} AP50 [{-gain.high:.4f}, {-gain.low:.4f}]"
+        by = _in_ap50(Interval(-gain.value, -gain.high, -gain.low))
         return "from-scratch", f"from scratch is better than from the champion's weights, by {by}"
-    by = f"{gain.value:.4f} AP50 [{gain.low:.4f}, {gain.high:.4f}]"
+    by = _in_ap50(gain)
     if gain.low > 0:
         return "from-champion", f"from the champion's weights is better than from scratch, by {by}"
     return "from-champion", f"from the champion's weights, not to be told apart from the one from scratch ({by})"
+
+
+def _in_ap50(gain: Interval) -> str:
+    """Say how large a gain is, with its interval where there is one."""
+    if math.isnan(gain.value):
+        return "nothing is labelled in the validation images"
+    value = f"{gain.value:.4f} AP50"
+    return f"{value}, of one group" if math.isnan(gain.low) else f"{value} [{gain.low:.4f}, {gain.high:.4f}]"
 
 
 def float_detector(trained: TrainedDetector) -> Detector:

@@ -96,6 +96,8 @@ def rebuild(
     from shelfgap_flows.workspace import Workspace
 
     report = rebuild_bundle(bundle, Workspace(workspace.resolve()), Settings(), dataset=dataset, other_code=other_code)
+    if report is None:  # one of several processes; the main one speaks
+        return
     if as_json:
         print_json(report.to_dict())
     else:

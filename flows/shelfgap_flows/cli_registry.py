@@ -172,13 +172,13 @@ def _asker() -> Callable[[str], bool] | None:
 
 def _time(text: str) -> tuple[datetime, datetime]:
     """Return the begin and end of a day, or a moment twice."""
+    whole_day = len(text) <= len("2026-11-01")
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return moment, moment + timedelta(days=1) if whole_day else moment
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"--at takes 2026-11-01 or 2026-11-01T14:30, got {text!r}") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    whole_day = len(text) <= len("2026-11-01")
-    return moment, moment + timedelta(days=1) if whole_day else moment
 
 
 def _show(entry: Entry, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from shelfgap_edge.contract import MODEL_FILES, Manifest
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.golden import parse_golden, replay
 from shelfgap_edge.runtime import Detector, manifest_of, precisions_of
+from shelfgap_training.train import is_main_process
 
 from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, CODE_OF_A_TRAINING, code_hash, dataset_hash
 from shelfgap_flows.params import Params, params_hash
@@ -88,7 +89,7 @@ class RebuildReport:
 
 def rebuild(
     bundle: Path, workspace: Workspace, settings: Settings, *, dataset: Path | None = None, other_code: bool = False
-) -> RebuildReport:
+) -> RebuildReport | None:
     """Make the models of a bundle anew and compare them.
 
     It works below the scratch folder of a workspace, which is left as it was; run again, it goes on after an
@@ -100,6 +101,9 @@ def rebuild(
         settings: processes that train together; nothing is tracked on a server.
         dataset: dataset directory.
         other_code: go on where the code or its reading of the parameters is not that of the bundle.
+
+    Returns:
+        What came out; None in a process that only trained together with the main one.
 
     Raises:
         BundleError: the bundle cannot be used.
@@ -123,6 +127,8 @@ def rebuild(
     local = settings.model_copy(update={"mlflow_tracking_uri": None, "flow_pid": None})
     report_file = draft.reports / "training.json"  # written last
     training = json.loads(report_file.read_text()) if report_file.is_file() else train_stage(draft, local)
+    if not training:
+        return None
     export_stage(draft)
     quantize_stage(draft)
     made = training["made_with"]
@@ -160,10 +166,9 @@ def _prepare(manifest: Manifest, params: Params, workspace: Workspace, dataset: 
     code = code_hash(*CODE_OF_A_BUNDLE)
     started_from = json.dumps([manifest.version, params.model_dump(mode="json"), code, made_with()["libraries"]])
     draft = Workspace(workspace.scratch / f"rebuild-{hashlib.sha256(started_from.encode()).hexdigest()[:16]}")
-    draft.dataset.parent.mkdir(parents=True, exist_ok=True)
-    draft.dataset.unlink(missing_ok=True)
-    draft.dataset.symlink_to(dataset.resolve(), target_is_directory=True)
-    draft.params_file.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+    _link(draft.dataset, dataset)
+    if is_main_process():
+        draft.params_file.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
     images = load_dataset(draft.dataset).images
     recorded, found = manifest.hashes.get("data"), dataset_hash(draft)
     if found != recorded:
@@ -221,10 +226,15 @@ def _require_weights(trained_with: Mapping[str, Any], params: Params, workspace:
             continue
         if leads_out(name):
             raise RebuildError(f"{name}: leads out of the workspace; {key} has to lie inside")
-        link = draft.root / name
+        _link(draft.root / name, path)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make a link anew; who trains with the main process finds its link, since that one waits with the training."""
+    if is_main_process():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(path.resolve())
+        link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
 
 
 def _compare_weights(manifest: Manifest, rebuilt: str) -> Comparison:

@@ -21,6 +21,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.types.entrypoint import EntrypointType
 from shelfgap_datasets.coco import write_text_atomic
 from shelfgap_edge.errors import ShelfgapError
+from shelfgap_export.promotion_log import read_log
 from shelfgap_training.checkpoint import TrainedDetector, load_detector
 from shelfgap_training.report import figure_text, markdown_table
 
@@ -39,7 +40,7 @@ from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.params_file import save_params
 from shelfgap_flows.prefect_server import lasting_server, start_server
 from shelfgap_flows.release import data_stages, release_flow, reproduce
-from shelfgap_flows.settings import Settings, tracker_for
+from shelfgap_flows.settings import Settings, registry_for, tracker_for
 from shelfgap_flows.versions import current_version, versions_folder
 from shelfgap_flows.workspace import Workspace, only_release, run_dvc, source_name
 
@@ -60,7 +61,7 @@ class Retraining:
 
     verdict: Verdict
     reason: str
-    key: str  # of data, champion, parameters and code
+    key: str  # of data, champions, parameters and code
     source: str
     champion: str | None  # version of the bundle that was there before
     chosen: Start | None
@@ -87,8 +88,9 @@ def point_at_data(workspace: Workspace, dataset: Path | None) -> Params:
         raise RetrainError(f"{dataset}: no such folder; --dataset takes a folder of photographs with labels")
     if dataset is not None:
         source = params.dataset.model_copy(update={"source": source_name(workspace, dataset)})
-        params = params.model_copy(update={"dataset": source})
-        _save(workspace, params)
+        if source != params.dataset:
+            params = params.model_copy(update={"dataset": source})
+            save_params(workspace.params_file, params)
     return params
 
 
@@ -199,11 +201,29 @@ def retrain_flow(workspace_root: str, dataset: str | None = None) -> Retraining:
     return result
 
 
+def attempt_key(workspace: Workspace, params: Params, version: str | None) -> str:
+    """Return what stands for all that decides how an attempt ends; with the same, one that came to nothing is over.
+
+    Args:
+        workspace: its data, and the champion of its registry, which the gate compares with.
+        params: with the preset starting from what the recipe itself does.
+        version: of the released bundle, which candidates start from; None before the first.
+    """
+    judge = read_log(registry_for(workspace, Settings())).champion
+    identity = [
+        dataset_hash(workspace),
+        version,
+        None if judge is None else judge.identity,
+        params_hash(params),
+        code_hash("datasets", "training", "export"),
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
 def _retrain(workspace: Workspace, params: Params, champion: Champion | None) -> Retraining:
     own_start, data = recipe_start(workspace, params), dataset_hash(workspace)
     version = None if champion is None else champion.version
-    identity = [data, version, params_hash(with_start(params, own_start)), code_hash("datasets", "training", "export")]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    key = attempt_key(workspace, with_start(params, own_start), version)
 
     def result(
         verdict: Verdict,
@@ -218,8 +238,8 @@ def _retrain(workspace: Workspace, params: Params, champion: Champion | None) ->
     if champion is not None and champion.dataset_sha256 == data:
         return result("up to date", f"the released bundle {version} was trained on this data")
     earlier = _earlier(workspace)
-    if earlier is not None and earlier.key == key:
-        return earlier  # it did not pass, and would not another time
+    if earlier is not None and earlier.key == key and earlier.verdict != "pass":
+        return earlier  # it would not pass another time; the bundle of one that did is gone
     problem = "there is no champion yet" if champion is None else champion.problem_as_start(params.model)
     starts: dict[Start, str | None] = {"from-scratch": own_start}
     if champion is not None and problem is None:
@@ -280,8 +300,18 @@ def _text(dataset: Path | None) -> str | None:
 
 
 def _save(workspace: Workspace, params: Params) -> None:
-    """Write params.yaml, if that changes a value."""
-    if workspace.params() != params:
+    """Write into params.yaml what the preset starts from, if that changes it.
+
+    Raises:
+        RetrainError: something else in it was changed since the retraining began, and would be lost.
+    """
+    there = workspace.params()
+    if with_start(there, params.train.initial_weights) != params:
+        raise RetrainError(
+            f"{workspace.params_file}: changed while the retraining ran; run it again to retrain with what it says "
+            "now; trainings that this leaves as they were are kept"
+        )
+    if there != params:
         save_params(workspace.params_file, params)
 
 

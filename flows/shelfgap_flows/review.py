@@ -6,16 +6,20 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.coco import annotations_hash, load_dataset, write_text_atomic
+from shelfgap_datasets.duplicates import near_pairs
+from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.labelling.review import Remark, ReviewFormat, require_empty, write_review
-from shelfgap_datasets.schema import Box, Dataset, ImageRecord
+from shelfgap_datasets.params import DuplicateParams
+from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.split import group_names
 from shelfgap_edge.postprocess import Detections
 from shelfgap_export.parity import torch_detections
 from shelfgap_training.gallery import contact_sheet, draw_detections
@@ -54,10 +58,11 @@ def review_labels(
         DatasetError: too few groups for the folds, nothing doubtful, or `to` is taken.
     """
     require_empty(to)  # refused before hours of training
-    dataset = load_dataset(root)
+    dataset = _grouped(root, load_dataset(root), params.dataset.duplicates)
     recipe = params.train if epochs is None else params.train.model_copy(update={"epochs": epochs})
     recipe = recipe.model_copy(update={"validate_every_epochs": min(recipe.validate_every_epochs, recipe.epochs)})
-    identity = annotations_hash(root) + params_hash(params.model, recipe) + code_hash("datasets", "training")
+    values = params_hash(params.model, recipe, params.dataset.duplicates)
+    identity = annotations_hash(root) + values + code_hash("datasets", "training")
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     found: dict[str, Detections] = {}
     for fold in range(folds):
@@ -84,6 +89,23 @@ def review_labels(
     return suspects
 
 
+def _grouped(root: Path, dataset: Dataset, duplicates: DuplicateParams) -> Dataset:
+    """Group the images where no split has: a detector that saw a picture of the scene agrees with its labels.
+
+    Raises:
+        DatasetError: a picture cannot be read.
+    """
+    if all(image.group is not None for image in dataset.images):
+        return dataset
+    try:
+        prints = fingerprint_images(root, dataset.images)
+    except OSError as error:
+        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
+    names = group_names(dataset.images, near_pairs(prints, duplicates))
+    grouped = (replace(image, group=name) for image, name in zip(dataset.images, names, strict=True))
+    return replace(dataset, images=tuple(grouped))
+
+
 def _out_of_fold(
     root: Path, dataset: Dataset, params: Params, recipe: TrainParams, fold: int, folds: int, scratch: Path
 ) -> dict[str, Detections]:
@@ -98,7 +120,8 @@ def _out_of_fold(
             }
     scratch.mkdir(parents=True, exist_ok=True)
     divided = without_fold(dataset, fold, folds)
-    model = train(root, divided, params.model, recipe, scratch=scratch).model.fold()
+    # one process: others would run the whole command, and write the same queue
+    model = train(root, divided, params.model, recipe, scratch=scratch, devices=1).model.fold()
     size = params.model.input_size
     found: dict[str, Detections] = {}
     arrays: dict[str, NDArray[np.generic]] = {}

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_training.registry import ModelRegistry, RegistryError
@@ -32,13 +32,13 @@ class Settings(BaseSettings):
 
     mlflow_tracking_uri: str | None = None  # None: SQLite inside the workspace
     mlflow_experiment: str = "shelfgap"
-    devices: int | None = None  # processes that train together on this machine; None: one a GPU, else one
-    nodes: int = 1  # machines that train together
+    devices: PositiveInt | None = None  # processes that train together on this machine; None: one a GPU, else one
+    nodes: PositiveInt = 1  # machines that train together
     device_class: str | None = None  # whose latency budget this machine stands for; None: a release judges none
     signing_key: Path | None = None  # a release signs its bundle with it; None: bundles stay unsigned
     signing_passphrase: SecretStr | None = None  # of that key, if it is encrypted
     user: str | None = None  # who promotes; None: the login name and the machine
-    approval_seconds: int = 24 * 3600  # how long a promotion waits for somebody to approve it
+    approval_seconds: PositiveInt = 24 * 3600  # how long a promotion waits for somebody to approve it
     notify_url: SecretStr | None = None  # where verdicts and promotions are told, for Apprise; None: nowhere
     flow_pid: int | None = None  # set by a flow for its stages
 

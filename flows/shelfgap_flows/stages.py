@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.frames import load_picture
-from shelfgap_datasets.schema import UNSTATED
+from shelfgap_datasets.schema import UNSTATED, ImageRecord
 from shelfgap_edge.contract import MODEL_FILES, Manifest
+from shelfgap_edge.postprocess import Detections
 
 from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, CODE_OF_A_TRAINING, code_hash, dataset_hash, file_hash
 from shelfgap_flows.measure import candidate_detector
@@ -265,7 +266,6 @@ def _all_thresholds(classes: Sequence[str], chosen: dict[str, float]) -> dict[st
 
 def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     """Return the validation images with the most mistakes, labelled and found boxes drawn."""
-    from shelfgap_edge.postprocess import Detections
     from shelfgap_export.parity import torch_detections
     from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
@@ -276,7 +276,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
     truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
     folded = trained.model.fold()
-    found = [torch_detections(folded, frame) for frame in frames]
+    found = [_looked_for(torch_detections(folded, f), r, trained.classes) for f, r in zip(frames, records, strict=True)]
     thresholds = [best_f1_threshold(match_class(truths, found, class_id)) for class_id in range(len(trained.classes))]
     limits = np.array(thresholds, np.float32)
     pictures = []
@@ -285,6 +285,12 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
         shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
+
+
+def _looked_for(found: Detections, record: ImageRecord, classes: Sequence[str]) -> Detections:
+    """Return the detections of classes that were labelled in a picture: of the others none is a mistake."""
+    kept = np.array([record.is_labelled(name) for name in classes], np.bool_)[found.class_ids]
+    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
 
 
 def _is_alive(pid: int) -> bool:

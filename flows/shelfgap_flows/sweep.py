@@ -92,20 +92,34 @@ def open_sweep(workspace: Workspace, params: Params, name: str | None) -> Sweep:
         SweepError: a study of that name was begun with something else.
         TrackingError: MLflow cannot be used.
     """
+    key = _key(workspace, params)
+    workspace.sweeps.mkdir(parents=True, exist_ok=True)
+    sweep = Sweep(workspace, params, name or f"{params.preset}-{key[:8]}", key)
+    search, tracker = sweep.search(), tracker_for(workspace, Settings())
+    if not tracker.reopen(search.run_id):
+        values = {"preset": params.preset, "sweep": params.sweep.model_dump(mode="json")}
+        # the name too: trials, and other studies of the same recipe, have the key
+        tags = {"shelfgap.sweep": key, "shelfgap.study": sweep.name}
+        search.set_run_id(tracker.open_run(f"sweep-{sweep.name}", values, tags))
+    return sweep
+
+
+def _key(workspace: Workspace, params: Params) -> str:
+    """Return what stands for everything that the trials of a study have in common, as it is now."""
     preset = params.presets[params.preset]
     # how many trials, and how many at a time, is for each call to say
     identity = params_hash(preset, params.sweep.model_copy(update={"trials": 1, "concurrency": 1}))
     identity += dataset_hash(workspace) + code_hash("datasets", "training")
     for start in (preset.train.initial_weights, preset.train.distillation.teacher):
         identity += "none" if start is None else file_hash(workspace.root / start)
-    key = hashlib.sha256(identity.encode()).hexdigest()
-    workspace.sweeps.mkdir(parents=True, exist_ok=True)
-    sweep = Sweep(workspace, params, name or f"{params.preset}-{key[:8]}", key)
-    search, tracker = sweep.search(), tracker_for(workspace, Settings())
-    if not tracker.reopen(search.run_id):
-        values = {"preset": params.preset, "sweep": params.sweep.model_dump(mode="json")}
-        search.set_run_id(tracker.open_run(f"sweep-{sweep.name}", values, {"shelfgap.sweep": key}))
-    return sweep
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _is_as_begun(sweep: Sweep) -> bool:
+    try:
+        return _key(sweep.workspace, sweep.params) == sweep.key
+    except OSError:  # the data are just being replaced
+        return False
 
 
 def perform(sweep: Sweep, number: int | None) -> State:
@@ -113,10 +127,16 @@ def perform(sweep: Sweep, number: int | None) -> State:
 
     Raises:
         InterruptedTrainingError: the sweep was told to stop; the trial goes on another time.
+        SweepError: a release or an edit put other data, code or weights there since the sweep began.
         TrackingError: MLflow cannot be used.
     """
     if sweep.stop_file.exists():
         raise InterruptedTrainingError("not begun; run the same command to go on")
+    if not _is_as_begun(sweep):
+        raise SweepError(
+            f"study {sweep.name}: {sweep.workspace.dataset}, the code or weights to start from changed since the sweep "
+            "began, and its trials would not compare; put back what was there to go on, or run it again for a new study"
+        )
     log, tracker = get_run_logger(), tracker_for(sweep.workspace, Settings())
     search, settings = sweep.search(), sweep.params.sweep
     trial = search.begin(number)

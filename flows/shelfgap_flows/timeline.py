@@ -62,7 +62,8 @@ def evaluate_timeline(
     thresholds = repr(sorted(manifest.score_thresholds.items()))
     # the timeline tells no pictures: days of other products have the same
     files = [path.read_bytes() for name in (TIMELINE_FILE, ANNOTATIONS_FILE) if (path := dataset / name).is_file()]
-    identity = f"{manifest.version} {precision} {thresholds} {code_hash('edge')}".encode()
+    zones = [day.zones for day in days]  # what is looked at beside the whole; other code may find others
+    identity = f"{manifest.version} {precision} {thresholds} {zones} {code_hash('edge')}".encode()
     key = hashlib.sha256(b"".join([identity, *files])).hexdigest()[:16]
     readings = read_all(detector, dataset, days, workspace.scratch / f"timeline-{key}.jsonl", told("detecting"))
     settings = params.monitor.on_device() if manifest.monitor is None else MonitorParams.from_bundle(manifest.monitor)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
+from plain_bundles import plain_bundle
 from shelfgap_datasets.schema import DatasetError
+from shelfgap_export.promotion import carry_out, plan_promotion, register_bundle
+from shelfgap_flows import retrain as retraining
 from shelfgap_flows.candidates import Champion, Comparison, choose, compare_candidates, find_champion
 from shelfgap_flows.params import load_params
-from shelfgap_flows.retrain import RetrainError, champion_start, point_at_data, recipe_start, with_start
+from shelfgap_flows.retrain import (
+    RetrainError,
+    Retraining,
+    _save,
+    attempt_key,
+    champion_start,
+    point_at_data,
+    recipe_start,
+    with_start,
+)
+from shelfgap_flows.settings import Settings, registry_for
 from shelfgap_flows.workspace import Workspace
 from shelfgap_training.bootstrap import Interval
 from shelfgap_training.checkpoint import TrainedDetector, save_detector
 from shelfgap_training.model import GapDetector
-from small_network import MODEL
+from small_network import MODEL, dark_patches
 
 REPOSITORY = Path(__file__).parents[2]
 EVALUATION = load_params(REPOSITORY / "params.yaml").evaluation.model_copy(update={"resamples": 200})
@@ -85,7 +100,16 @@ def test_a_dataset_without_validation_images_is_refused(trained, learned, tmp_pa
         (Interval(-0.02, -0.03, -0.01), "from-scratch", r"weights, by 0\.0200 AP50 \[0\.0100, 0\.0300\]"),
         (Interval(0.02, -0.01, 0.05), "from-champion", "not to be told apart"),
         (Interval(-0.02, -0.05, 0.01), "from-champion", "not to be told apart"),
-        (Interval(-0.02, math.nan, math.nan), "from-champion", "not to be told apart"),
+        (
+            Interval(-0.02, math.nan, math.nan),
+            "from-champion",
+            r"not to be told apart from the one from scratch \(-0\.0200 AP50, of one group\)$",
+        ),
+        (
+            Interval(math.nan, math.nan, math.nan),
+            "from-champion",
+            r"scratch \(nothing is labelled in the validation images\)$",
+        ),
     ],
 )
 def test_from_scratch_is_taken_only_where_it_is_better_beyond_doubt(gain, chosen, reason):
@@ -165,3 +189,60 @@ def test_each_preset_keeps_the_note_of_what_it_starts_from(tmp_path, monkeypatch
     for preset, start in (("fast", "pretrained.pt"), ("accurate", None)):
         params = workspace.params().model_copy(update={"preset": preset})
         assert recipe_start(workspace, with_start(params, name)) == start
+
+
+def test_an_edit_of_params_yaml_during_a_retraining_is_not_overwritten(tmp_path):
+    workspace = a_workspace(tmp_path)
+    params = workspace.params()
+    _save(workspace, with_start(params, "models/champions/ab.pt"))
+    assert workspace.params() == with_start(params, "models/champions/ab.pt")
+    edited = workspace.params_file.read_text().replace("min_ap50: 0.4", "min_ap50: 0.45")
+    workspace.params_file.write_text(edited)
+    for start in (None, "models/champions/ab.pt"):
+        with pytest.raises(RetrainError, match=r"params\.yaml: changed while the retraining ran; run it again"):
+            _save(workspace, with_start(params, start))
+    assert workspace.params_file.read_text() == edited
+
+
+# MLflow declares its tables in a way that SQLAlchemy 2.1 deprecates
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_an_attempt_is_another_one_against_another_champion_of_the_registry(tmp_path):
+    """What a gate refused may pass once somebody went back to an earlier champion."""
+    workspace = a_workspace(tmp_path)
+    dark_patches(workspace.dataset, 2, 1, 1)
+    registry = registry_for(workspace, Settings())
+    keys = [attempt_key(workspace, workspace.params(), "v1")]
+    against = None
+    for version in "AB":
+        tar, against = plain_bundle(tmp_path / version, registry.model, version, against)
+        register_bundle(registry, tar)
+        keys.append(attempt_key(workspace, workspace.params(), "v1"))
+        plan = plan_promotion(registry)
+        carry_out(registry, plan, requested_by="a", approved_by="b", reason=None, now=datetime.now(UTC))
+        keys.append(attempt_key(workspace, workspace.params(), "v1"))
+    assert keys[0] == keys[1] != keys[2] == keys[3] != keys[4] != keys[0]
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive"])
+def test_an_attempt_that_passed_is_repeated_where_its_bundle_is_gone(tmp_path, monkeypatch, verdict):
+    workspace = a_workspace(tmp_path)
+    dark_patches(workspace.dataset, 2, 1, 1)
+    params = workspace.params()
+    key = attempt_key(workspace, params, None)
+    earlier = Retraining(verdict, "as it was", key, "data", None, "from-scratch", None, None)
+    workspace.reports.mkdir()
+    (workspace.reports / "retrain.json").write_text(json.dumps(earlier.to_dict()))
+    begun = []
+
+    def train_candidate(workspace, params, start, place):
+        begun.append(start)
+        raise RetrainError("enough")
+
+    monkeypatch.setattr(retraining, "train_candidate", train_candidate)
+    monkeypatch.setattr(retraining, "get_run_logger", logging.getLogger)
+    if verdict == "pass":
+        with pytest.raises(RetrainError, match="enough"):
+            retraining._retrain(workspace, params, find_champion(workspace))
+    else:
+        assert retraining._retrain(workspace, params, find_champion(workspace)) == earlier
+    assert begun == (["from-scratch"] if verdict == "pass" else [])

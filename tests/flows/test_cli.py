@@ -155,6 +155,12 @@ def test_a_wrong_variable_of_the_environment_is_one_line(shelfgap, monkeypatch):
     assert (code, out) == (1, "")
     assert err.startswith("shelfgap: error: SHELFGAP_DEVICES: Input should be a valid integer")
     assert err.endswith("got 'two'; correct or unset it\n")
+    monkeypatch.setenv("SHELFGAP_DEVICES", "-1")
+    code, _, err = shelfgap("train")
+    assert (code, err) == (
+        1,
+        "shelfgap: error: SHELFGAP_DEVICES: Input should be greater than 0, got '-1'; correct or unset it\n",
+    )
 
 
 RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")

@@ -145,6 +145,28 @@ def test_after_an_interruption_the_training_is_not_repeated(released, monkeypatc
     assert rebuild(released.bundle, released, Settings()).verdict == "bit-equal"
 
 
+def test_a_process_that_trains_with_the_main_one_leaves_the_rest_to_it(released, monkeypatch, capsys):
+    """Lightning runs the whole command again for each, and kills the main one where another fails."""
+    others = []
+
+    def train(draft, settings):
+        if not others:  # of the main process, which starts the other one
+            before = sorted((path, path.lstat().st_mtime_ns) for path in draft.root.rglob("*"))
+            with monkeypatch.context() as patch:
+                patch.setenv("LOCAL_RANK", "1")
+                others.append(command)
+                command(released.bundle, workspace=released.root)
+            assert sorted((path, path.lstat().st_mtime_ns) for path in draft.root.rglob("*")) == before
+            raise KeyboardInterrupt
+        return {}
+
+    monkeypatch.setattr(rebuilding, "train_stage", train)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(released.bundle, released, Settings())
+    assert others
+    assert capsys.readouterr().out == ""
+
+
 def change_model(kind):
     """Quantize, then change the INT8 model: bytes that say nothing, or halved boxes."""
 

@@ -85,6 +85,7 @@ def test_from_nothing_to_a_rollback(run, bundles, workspace, tmp_path, monkeypat
         "Done: shelf: rollback version 1 (A) in place of version 2 (B)",
     ]
 
+    assert run("history", "--at", "9999-12-31")[0] == 2  # no day follows it
     code, out, _ = run("history", "--json")
     champions = json.loads(out)["champions"]
     assert [(c["version"], c["action"]) for c in champions] == [(1, "promote"), (2, "promote"), (1, "rollback")]

@@ -75,6 +75,31 @@ def test_other_code_trains_anew_and_a_taken_folder_is_refused_before(tmp_path, m
     assert len(folders) == 3
 
 
+def test_pictures_of_one_scene_stand_in_one_fold_without_a_split_too(tmp_path, monkeypatch):
+    """A detector that saw a copy of a picture agrees with its wrong labels."""
+    import shelfgap_flows.review as module
+
+    dataset = dark_patches(tmp_path / "data", 12, 4, 4)
+    images = tuple(
+        replace(image, group=None, split=None, camera=f"camera-{row % 5}") for row, image in enumerate(dataset.images)
+    )
+    save_dataset(tmp_path / "data", replace(dataset, images=images))
+    seen = []
+
+    def train(root, divided, *_, devices, **__):
+        seen.append((divided, devices))
+        raise DatasetError("enough")
+
+    monkeypatch.setattr(module, "train", train)
+    given = {"params": default_params(), "scratch": tmp_path / "s", "folds": 2, "most": 12, "format": "cvat"}
+    with pytest.raises(DatasetError, match="enough"):
+        review_labels(tmp_path / "data", tmp_path / "queue", **given)
+    ((divided, devices),) = seen
+    sides = {split: {image.camera for image in divided.of_split(split)} for split in ("train", "val")}
+    assert sides["train"].isdisjoint(sides["val"])
+    assert devices == 1  # several would each run the whole command
+
+
 def test_boxes_that_were_taken_away_lead_the_queue(reviewed):
     root, removed, suspects = reviewed
     missing = [s for s in suspects if s.kind == "missing"][:3]

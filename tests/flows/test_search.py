@@ -118,6 +118,39 @@ def test_presets_that_are_one_mapping_are_parted(tmp_path):
     assert load_params(path) == wanted
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace("    train.weight_decay:", "    train.warmup_epochs:"),
+        lambda text: text.replace("  accurate:\n", "  slow:\n"),
+        lambda text: text + "more: 1\n",
+        lambda text: text.replace("preset: fast", "preset: [fast"),
+        lambda text: "",
+    ],
+    ids=["another space", "a preset renamed", "an unknown key", "no YAML", "empty"],
+)
+def test_parameters_are_saved_like_a_file_that_was_edited_since_they_were_read(tmp_path, edit):
+    """A sweep saves hours after it read them."""
+    like = tmp_path / "params.yaml"
+    text = (REPOSITORY / "params.yaml").read_text()
+    like.write_text(edit(text))
+    assert like.read_text() != text
+    params = load_params(REPOSITORY / "params.yaml")
+    save_params(tmp_path / "best.yaml", params, like=like)
+    assert load_params(tmp_path / "best.yaml") == params
+
+
+def test_words_that_only_older_yaml_takes_for_something_else_stay_words(tmp_path):
+    path = tmp_path / "params.yaml"
+    text = (REPOSITORY / "params.yaml").read_text()
+    path.write_text(text.replace("    low: []", "    low: [no, off]"))
+    params = load_params(path)
+    assert params.dataset.class_aliases["low"] == ["no", "off"]
+    save_params(path, params.model_copy(update={"preset": "accurate"}))
+    assert load_params(path) == params.model_copy(update={"preset": "accurate"})
+    assert "# decides every assignment" in path.read_text()
+
+
 def search(folder, key="k", sweep=SWEEP):
     return Search(folder / "studies.db", "study", sweep, PRESET, key)
 

@@ -334,6 +334,9 @@ def test_the_soonest_point_within_the_limits_is_chosen_else_the_cheapest():
     assert choose([mute, fair], timeline.model_copy(update={"missed_low_cost": 0.0})).params.open_frames == 6
     late, soon = point(4, 1.0, 0.0), point(5, 0.98, 0.1, delay=9.0)
     assert choose([loud, late, soon], timeline).params.open_frames == 5
+    quiet = timeline.model_copy(update={"min_alerted_share": 0.0})
+    never = point(6, 0.0, 0.0, delay=None)  # alerts nothing: no delay
+    assert choose([never, late, soon], quiet).params.open_frames == 5
 
 
 class CountingDetector:
@@ -373,6 +376,19 @@ def test_a_stopped_detection_goes_on_and_finds_the_same(day, tmp_path, patches_b
         assert (one.at, one.glance, one.frame_size) == (other.at, other.glance, other.frame_size)
         assert np.array_equal(one.detections.boxes_xyxy, other.detections.boxes_xyxy)
     assert measure([day], again, PARAMS, 30, DEFAULTS.evaluation).value("alerted_share") in (0.0, 1.0)
+
+
+def test_a_frame_that_could_not_be_read_is_looked_at_another_time(day, tmp_path, patches_bundle, caplog):
+    detector, cache = Detector.load(patches_bundle), tmp_path / "seen.jsonl"
+    path = tmp_path / "images" / day.files[9]
+    whole = path.read_bytes()
+    path.write_bytes(b"no picture")
+    for _ in range(2):
+        caplog.clear()
+        assert len(read_all(detector, tmp_path, [day], cache)[day.name]) == 59
+        assert f"{day.files[9]}: left out of the evaluation" in caplog.text
+    path.write_bytes(whole)
+    assert len(read_all(detector, tmp_path, [day], cache)[day.name]) == 60
 
 
 @pytest.mark.parametrize(
@@ -418,8 +434,9 @@ def test_the_command_writes_reports_and_looks_at_no_frame_twice(run_command, day
     assert "| false alerts per camera-day |" in again
 
 
-def test_days_of_other_pictures_are_looked_at_anew(run_command, day, tmp_path, patches_bundle, monkeypatch):
-    """Days that are rendered again with other products have the same timeline."""
+def test_other_pictures_and_other_zones_are_looked_at_anew(run_command, tmp_path, patches_bundle, monkeypatch):
+    """Days that are rendered again with other products have the same timeline; another version may see other zones."""
+    write_day(tmp_path, {0: [(0, "full")], 1: [(0, "full")]}, box_xyxy={0: (20, 10, 30, 60), 1: (100, 10, 140, 60)})
     caches = []
 
     def read_all(detector, root, days, cache, progress):
@@ -431,7 +448,9 @@ def test_days_of_other_pictures_are_looked_at_anew(run_command, day, tmp_path, p
     for labels in ("{}", "{}", '{"images": []}'):
         (tmp_path / "annotations.json").write_text(labels)
         assert run_command(*given)[0] == 1
-    assert caches[0] == caches[1] != caches[2]
+    monkeypatch.setattr("shelfgap_training.temporal.days._LEAST_WIDTH", 0.1)  # facing 0 has half of it
+    assert run_command(*given)[0] == 1
+    assert caches[0] == caches[1] != caches[2] != caches[3]
 
 
 @pytest.mark.parametrize(

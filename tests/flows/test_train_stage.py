@@ -1,18 +1,26 @@
-"""The stage `train`: what it reports where a kill left nothing to train."""
+"""The stage `train`: what it reports where a kill left nothing to train, and the pictures that it shows."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from patches_workspace import patches_params
+from shelfgap_datasets.coco import save_dataset
+from shelfgap_datasets.schema import Dataset
+from shelfgap_edge.postprocess import Detections
+from shelfgap_export import parity
 from shelfgap_flows import stages
 from shelfgap_flows.settings import Settings
 from shelfgap_flows.workspace import Workspace
-from shelfgap_training import checkpoint
+from shelfgap_training import checkpoint, gallery
 from shelfgap_training import train as training
-from small_network import dark_patches
+from shelfgap_training.checkpoint import TrainedDetector
+from shelfgap_training.model import GapDetector
+from small_network import MODEL, dark_patches
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*",
@@ -42,3 +50,24 @@ def test_a_kill_after_the_last_epoch_leaves_a_report_that_is_json(run_command, t
         0 <= report["val_ap50_95"] <= report["val_ap50"] <= 1
     )  # of the weights, though the epoch was validated before
     assert json.loads((workspace.reports / "training.json").read_text(), parse_constant=pytest.fail) == report
+
+
+def test_what_nobody_looked_for_in_a_picture_is_no_mistake_of_its_worst_sheet(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    dataset = dark_patches(workspace.dataset, 2, 2, 1)
+    images = tuple(replace(image, annotated_classes=("gap",)) for image in dataset.images)
+    save_dataset(workspace.dataset, Dataset(images, ("gap", "low")))
+    drawn = []
+
+    def draw(frame, shown, classes, truth):
+        drawn.extend(shown.class_names(classes))
+        return frame
+
+    everywhere = Detections(
+        np.array([[2, 2, 40, 40]] * 2, np.float32), np.array([0.9, 0.8], np.float32), np.array([1, 0], np.int64)
+    )
+    monkeypatch.setattr(parity, "torch_detections", lambda *_: everywhere)
+    monkeypatch.setattr(gallery, "draw_detections", draw)
+    model = GapDetector(MODEL, 2).eval()
+    stages._worst_sheet(workspace, TrainedDetector(model, ("gap", "low"), "", None))
+    assert drawn == ["gap"] * 2

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scored_scenes import scene
+from shelfgap_datasets.schema import ImageRecord
 from shelfgap_edge.postprocess import Detections
-from shelfgap_training.bootstrap import bootstrap, class_matches, paired_difference
+from shelfgap_training.bootstrap import bootstrap, class_matches, clusters_of, paired_difference
 from shelfgap_training.figures import FIGURES
 from shelfgap_training.metrics import Truth
 
@@ -43,6 +44,20 @@ def test_a_better_detector_is_better_with_confidence_and_an_equal_one_is_not():
         [tables(1, 0.7), tables(3, 0.7)], [tables(2, 0.7), tables(4, 0.7)], clusters, resamples=300
     )
     assert equal.low < 0 < equal.high
+
+
+def test_pictures_that_no_split_has_grouped_are_drawn_by_store_camera_or_film():
+    def image(source, **given):
+        rights = {"license": "MIT", "consent": "no-persons"}
+        return ImageRecord(file_name=source, width=4, height=4, sha256="", source=source, **rights, **given)
+
+    records = [image("a.jpg", store="12"), image("b.jpg", store="12", camera="1"), image("c.jpg", camera="1")]
+    records += [image("film/frame_01.jpg"), image("film/frame_02.jpg"), image("d.jpg"), image("e.jpg", group="g")]
+    first, second, camera, *film, alone, grouped = clusters_of(records)
+    assert first == second
+    assert film[0] == film[1]
+    assert len({first, camera, film[0], alone, grouped}) == 5
+    assert grouped == "g"
 
 
 def test_larger_clusters_make_wider_intervals():

@@ -11,11 +11,9 @@ from shelfgap_training.label_quality import find_suspects, fold_of, rank, withou
 CLASSES = ("gap", "low")
 
 
-def picture(*boxes: Box, name: str = "a.jpg", group: str | None = None) -> ImageRecord:
+def picture(*boxes: Box, name: str = "a.jpg", **given: object) -> ImageRecord:
     rights = {"license": "MIT", "consent": "no-persons"}
-    return ImageRecord(
-        file_name=name, width=320, height=240, sha256="", source=name, group=group, boxes=boxes, **rights
-    )
+    return ImageRecord(file_name=name, width=320, height=240, sha256="", source=name, boxes=boxes, **rights, **given)
 
 
 def found(*rows: tuple[str, float, tuple[float, float, float, float]]) -> Detections:
@@ -63,6 +61,13 @@ def test_one_missing_box_is_named_once_and_other_classes_are_left_alone():
     suspects = find_suspects(picture(), found(("gap", 0.9, GAP), ("gap", 0.6, near), ("low", 0.3, GAP)), CLASSES)
     assert [(s.kind, s.doubt) for s in suspects] == [("missing", 0.9)]
     assert find_suspects(picture(Box("product", GAP)), found(), CLASSES) == []
+
+
+def test_a_class_that_nobody_looked_for_in_the_picture_is_not_missed_there():
+    detections = found(("gap", 0.9, GAP), ("low", 0.95, GAP), ("low", 0.8, FAR))
+    assert find_suspects(picture(Box("gap", GAP), annotated_classes=("gap",)), detections, CLASSES) == []
+    everywhere = find_suspects(picture(Box("gap", GAP)), detections, CLASSES)
+    assert {(s.kind, s.class_name) for s in everywhere} == {("wrong class", "low"), ("missing", "low")}
 
 
 def test_the_number_of_a_label_counts_all_boxes_of_the_picture():

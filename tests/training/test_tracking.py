@@ -57,6 +57,12 @@ def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path):
         tracker.open_run("train", {}, {})
 
 
+def test_a_run_that_somebody_removed_is_said_in_one_line(tracker):
+    tracker.open_run("train", {}, {})
+    with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow cannot be used \(.*Run with id=0+ not found"):
+        tracker.finish("0" * 32)
+
+
 def test_curves_end_where_the_store_does_and_nothing_else(tmp_path, caplog):
     store = tmp_path / "mlflow.db"
     tracker = Tracker(f"sqlite:///{store}", (tmp_path / "artifacts").as_uri(), "shelfgap")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.schema import ImageRecord
+from shelfgap_datasets.split import sequence_key
 
 from shelfgap_training.figures import FIGURES, ClassMatches, Values, Weights, class_matches, mean_ap50
 
@@ -43,8 +44,8 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def clusters_of(records: Sequence[ImageRecord]) -> list[str]:
-    """Return what is drawn as a whole: the group of each image, else its file name."""
-    return [record.group or record.file_name for record in records]
+    """Return what is drawn as a whole: the group of each image; before a split its store, camera or film, or itself."""
+    return [record.group or sequence_key(record) for record in records]
 
 
 def bootstrap(

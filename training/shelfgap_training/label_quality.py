@@ -64,13 +64,15 @@ def find_suspects(image: ImageRecord, detections: Detections, classes: Sequence[
 
     Args:
         image: its labels; boxes of other classes than `classes` are left alone.
-        detections: of that picture, in its pixels, down to a low score.
+        detections: of that picture, in its pixels, down to a low score; a class that nobody looked for in it has no
+            labels to doubt.
         classes: names by class id of the detector.
     """
     numbers = [row for row, box in enumerate(image.boxes) if box.class_name in classes]
     labels = np.array([image.boxes[row].xyxy for row in numbers], np.float32).reshape(-1, 4)
     named = np.array([classes.index(image.boxes[row].class_name) for row in numbers], np.int64)
-    kept = detections.scores >= _LEAST_SCORE
+    looked_for = np.array([image.is_labelled(name) for name in classes], np.bool_)
+    kept = (detections.scores >= _LEAST_SCORE) & looked_for[detections.class_ids]
     boxes, scores, ids = detections.boxes_xyxy[kept], detections.scores[kept], detections.class_ids[kept]
     overlap = iou_matrix(boxes, labels)
     same = ids[:, None] == named[None, :]

@@ -101,8 +101,13 @@ class Tracker:
         return True
 
     def finish(self, run_id: str, status: Literal["FINISHED", "FAILED"] = "FINISHED") -> None:
-        """Mark a run as finished."""
-        mlflow_client(self.uri).set_terminated(run_id, status)
+        """Mark a run as finished.
+
+        Raises:
+            TrackingError: there is no such run any more, or the store cannot be reached.
+        """
+        with speaking_to(self.uri):
+            mlflow_client(self.uri).set_terminated(run_id, status)
 
     def tag(self, run_id: str, key: str) -> str | None:
         """Return a tag of a run, None when the run or the tag does not exist."""

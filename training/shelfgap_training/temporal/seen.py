@@ -34,6 +34,8 @@ def read_all(
 ) -> Readings:
     """Run a detector over the frames of days at its own thresholds; frames in the cache are not looked at again.
 
+    A frame that cannot be read is left out with a warning, each time.
+
     Args:
         detector: of the bundle.
         root: dataset directory.
@@ -52,8 +54,9 @@ def read_all(
             for name, at in zip(day.files, day.times, strict=True):
                 if name not in kept:
                     kept[name] = _look(detector, root, name, day)
-                    file.write(json.dumps({"file": name, **kept[name]}) + "\n")
-                    file.flush()
+                    if "error" not in kept[name]:  # what cannot be read now may be there another time
+                        file.write(json.dumps({"file": name, **kept[name]}) + "\n")
+                        file.flush()
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -101,4 +104,4 @@ def _kept(cache: Path) -> dict[str, dict[str, Any]]:
         with cache.open("r+b") as file:
             file.truncate(len(whole))
     lines = [json.loads(line) for line in whole.splitlines()]
-    return {line.pop("file"): line for line in lines}
+    return {line.pop("file"): line for line in lines if "error" not in line}

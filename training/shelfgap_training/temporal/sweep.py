@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -118,7 +119,7 @@ def choose(points: Sequence[Point], timeline: TimelineParams) -> Point:
         and point.value("false_alerts_per_day") <= timeline.max_false_alerts_per_day
     ]
     if kept:
-        return min(kept, key=lambda point: point.value("delay_p50_minutes"))
+        return min(kept, key=_delay)
 
     def cost(point: Point) -> float:
         missed = timeline.missed_gap_cost * point.value("missed_gaps_per_day")
@@ -126,6 +127,12 @@ def choose(points: Sequence[Point], timeline: TimelineParams) -> Point:
         return missed + untold + point.value("false_alerts_per_day")
 
     return min(points, key=cost)
+
+
+def _delay(point: Point) -> float:
+    """Return the median delay of a point; without end where nothing was alerted."""
+    delay = point.value("delay_p50_minutes")
+    return math.inf if math.isnan(delay) else delay
 
 
 def draw_trade_off(path: Path, tried: Sweep, timeline: TimelineParams) -> None:
