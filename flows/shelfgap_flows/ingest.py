@@ -33,7 +33,7 @@ from shelfgap_datasets.diff import diff_datasets
 from shelfgap_datasets.diff import to_markdown as diff_markdown
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.formats import Format
-from shelfgap_datasets.intake.importer import IMPORT_FILE, import_source
+from shelfgap_datasets.intake.importer import IMPORT_FILE, NothingUsableError, import_source
 from shelfgap_datasets.intake.tree import scan
 from shelfgap_datasets.labelling.correct import correct_dataset
 from shelfgap_datasets.merge import Part, merge_datasets
@@ -79,9 +79,21 @@ class Ingested:
     card: str | None
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """Why nothing came of a shard, and of each of its pictures."""
+
+    reason: str
+    rejections: tuple[Rejection, ...]
+
+
 @task(task_run_name="import-{shard}-of-{shards}")
-def import_shard(workspace: Workspace, options: IngestOptions, place: Path, shard: int, shards: int) -> str | None:
-    """Import one shard of the source; return why nothing came of it, or None."""
+def import_shard(workspace: Workspace, options: IngestOptions, place: Path, shard: int, shards: int) -> Unusable | None:
+    """Import one shard of the source; return why none of its pictures can be used, or None.
+
+    Raises:
+        DatasetError: the source cannot be read or understood.
+    """
     to = place / f"imported-{shard:04d}"
     if to.is_dir():
         return None
@@ -98,17 +110,24 @@ def import_shard(workspace: Workspace, options: IngestOptions, place: Path, shar
             store=options.store,
             shard=(shard, shards),
         )
-    except DatasetError as error:
-        return str(error)
+    except NothingUsableError as error:
+        return Unusable(str(error), error.rejections)
     return None
 
 
 @task
-def join(workspace: Workspace, options: IngestOptions, place: Path, shards: Sequence[Path]) -> Path:
-    """Join the shards with the current version, whose earlier pictures of the same source go."""
+def join(
+    workspace: Workspace, options: IngestOptions, place: Path, shards: Sequence[Path], rejections: Sequence[Rejection]
+) -> Path:
+    """Join the shards with the current version, whose earlier pictures of the same source go.
+
+    `rejections` are those of shards of which nothing came.
+    """
     to = place / "joined"
     if not to.is_dir():
         fresh = [(root, replace(load_dataset(root), rejections=load_rejections(root))) for root in shards]
+        root, first = fresh[0]
+        fresh[0] = root, replace(first, rejections=(*first.rejections, *rejections))
         parts = [Part(root, dataset, options.name) for root, dataset in fresh]
         if (current := current_version(workspace)) is not None:
             root = versions_folder(workspace) / current
@@ -298,11 +317,12 @@ def _import_and_join(workspace: Workspace, options: IngestOptions, place: Path) 
     """
     shards = max(1, math.ceil(len(scan(Path(options.source)).pictures) / _SHARD_PICTURES))
     runs = [import_shard.submit(workspace, options, place, number, shards) for number in range(shards)]
-    reasons = [run.result() for run in runs]
-    imported = [place / f"imported-{number:04d}" for number, reason in enumerate(reasons) if reason is None]
-    if not imported:
-        raise DatasetError(f"{reasons[0]}; the current version stays {current_version(workspace) or 'none'}")
-    return join(workspace, options, place, imported)
+    outcomes = [run.result() for run in runs]
+    unusable = [outcome for outcome in outcomes if outcome is not None]
+    if len(unusable) == shards:
+        raise DatasetError(f"{unusable[0].reason}; the current version stays {current_version(workspace) or 'none'}")
+    imported = [place / f"imported-{number:04d}" for number, outcome in enumerate(outcomes) if outcome is None]
+    return join(workspace, options, place, imported, [one for outcome in unusable for one in outcome.rejections])
 
 
 def run_ingest(workspace: Workspace, options: IngestOptions) -> Ingested:

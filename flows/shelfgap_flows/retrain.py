@@ -20,6 +20,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.types.entrypoint import EntrypointType
 from shelfgap_datasets.coco import write_text_atomic
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_export.promotion_log import read_log
 from shelfgap_training.checkpoint import TrainedDetector, load_detector
@@ -129,7 +130,7 @@ def champion_start(workspace: Workspace, champion: Champion, preset: str, start:
     path = workspace.root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(workspace.root / _STARTS, json.dumps(_noted_starts(workspace) | {preset: start}) + "\n")
-    _copy(workspace.champion, path)
+    write_durably(path, workspace.champion.read_bytes())
     run_dvc(workspace, "add", "--quiet", name)
     return name
 
@@ -167,7 +168,8 @@ def train_candidate(workspace: Workspace, params: Params, start: Start, place: P
     if not kept.is_file():
         _save(workspace, params)
         run_dvc(workspace, "repro", "--single-item", "train")
-        _copy(workspace.models / "detector.pt", kept)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(kept, (workspace.models / "detector.pt").read_bytes())
 
 
 @task
@@ -321,14 +323,6 @@ def _earlier(workspace: Workspace) -> Retraining | None:
         return Retraining(**json.loads((workspace.reports / _REPORT).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that the name only ever shows a whole one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
 
 
 def _require_same(compared: Path, made: Path) -> None:

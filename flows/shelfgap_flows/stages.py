@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import UNSTATED, ImageRecord
 from shelfgap_edge.contract import MODEL_FILES, Manifest
+from shelfgap_edge.durable import write_durably
 from shelfgap_edge.postprocess import Detections
 
 from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, CODE_OF_A_TRAINING, code_hash, dataset_hash, file_hash
@@ -242,7 +243,7 @@ def bundle_stage(workspace: Workspace) -> dict[str, Any]:
     origin = {**training, "parameters": exported["parameters"], "macs": exported["macs"]}
     manifest = replace(_with_provenance(manifest, params, training), monitor=params.monitor.on_device().to_bundle())
     write_bundle(workspace.bundle, manifest, models, gate, params.bundle, rights, origin)
-    shutil.copyfile(workspace.models / "detector.pt", workspace.champion)
+    write_durably(workspace.champion, (workspace.models / "detector.pt").read_bytes())
     return {"bundle": str(workspace.bundle), "version": manifest.version}
 
 

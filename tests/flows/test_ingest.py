@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from labelled_pictures_for_flows import write_coco_folder
@@ -23,11 +25,17 @@ from shelfgap_flows.workspace import open_workspace
 pytestmark = pytest.mark.slow
 
 _SERVER = "PREFECT_API_URL"
+SHELFGAP = (str(Path(sys.executable).parent / "shelfgap"),)
 RIGHTS = ("--license", "CC-BY-4.0", "--consent", "no-persons")
 
 
-def start(workspace: Path, source: Path, name: str, *options: str) -> subprocess.Popen[str]:
-    command = [str(Path(sys.executable).parent / "shelfgap"), "data", "ingest", str(source), "--name", name]
+SMALL_SHARDS = "import shelfgap_flows.ingest as i, shelfgap_flows.cli as c; i._SHARD_PICTURES = 10; c.main()"
+
+
+def start(
+    workspace: Path, source: Path, name: str, *options: str, program: Sequence[str] = SHELFGAP
+) -> subprocess.Popen[str]:
+    command = [*program, "data", "ingest", str(source), "--name", name]
     environment = {k: v for k, v in os.environ.items() if k == _SERVER or not k.startswith(("PREFECT_", "SHELFGAP_"))}
     return subprocess.Popen(
         [*command, *(() if "--corrections" in options else RIGHTS), *options, "--workspace", str(workspace), "--json"],
@@ -39,8 +47,8 @@ def start(workspace: Path, source: Path, name: str, *options: str) -> subprocess
     )
 
 
-def ingest(workspace: Path, source: Path, name: str, *options: str) -> tuple[int, dict, str]:
-    with start(workspace, source, name, *options) as process:
+def ingest(workspace: Path, source: Path, name: str, *options: str, **how: object) -> tuple[int, dict, str]:
+    with start(workspace, source, name, *options, **how) as process:
         out, err = process.communicate(timeout=300)
     return process.returncode, json.loads(out.splitlines()[-1]) if out.strip() else {}, err
 
@@ -206,3 +214,16 @@ def test_two_at_once_and_a_held_dvc_lock_are_waited_for(tmp_path):
         assert process.returncode == 0, err
     assert current(tmp_path / "w") == "v0003"
     assert len(load_dataset(tmp_path / "w" / "data" / "versions" / "v0003").images) == 24
+
+
+def test_a_shard_of_which_nothing_can_be_used_costs_its_own_pictures_only(tmp_path, prefect_db):
+    source = write_coco_folder(tmp_path / "paris", groups=26)  # three shards
+    spoilt = {path.name for path in source.glob("*.jpg") if crc32(path.name.encode()) % 3 == 1}
+    assert len(spoilt) > 1
+    for name in spoilt:
+        (source / name).write_bytes(b"no picture")
+    code, result, err = ingest(tmp_path / "w", source, "paris", program=(sys.executable, "-c", SMALL_SHARDS))
+    assert code == 0, err
+    assert (result["images"], result["rejected"]) == (26 - len(spoilt), len(spoilt))
+    rejections = load_rejections(tmp_path / "w" / "data" / "versions" / result["version"])
+    assert {Path(rejection.source).name for rejection in rejections} == spoilt

@@ -35,6 +35,14 @@ from shelfgap_datasets.schema import (
 IMPORT_FILE = "import.json"
 
 
+class NothingUsableError(DatasetError):
+    """No picture of a source, or of a shard of it, can be used; `rejections` say why."""
+
+    def __init__(self, message: str, rejections: tuple[Rejection, ...]) -> None:
+        super().__init__(message)
+        self.rejections = rejections
+
+
 @dataclass(frozen=True)
 class ImportReport:
     """What an import found.
@@ -94,7 +102,8 @@ def import_source(
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        DatasetError: no such folder, nothing usable in it, unclear format or classes, no licence or consent basis,
+        NothingUsableError: no picture with an annotation can be used.
+        DatasetError: no such folder, unclear format or classes, no licence or consent basis,
             or `to` holds other files.
     """
     if consent is not None and consent not in CONSENT_BASES:
@@ -190,7 +199,7 @@ def import_source(
         if not records:
             last = rejections[-1] if rejections else None
             reason = f"; last reason: {last.source}: {last.reason}; {last.action}" if last else ""
-            raise DatasetError(f"{source}: no usable picture with an annotation{reason}")
+            raise NothingUsableError(f"{source}: no usable picture with an annotation{reason}", tuple(rejections))
         annotated = in_order(names.values())
         dataset = Dataset(tuple(records.values()), annotated, tuple(rejections))
         save_dataset(partial, dataset)
