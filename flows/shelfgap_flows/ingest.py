@@ -313,14 +313,18 @@ def _import_and_join(workspace: Workspace, options: IngestOptions, place: Path) 
     """Import the source shard by shard, side by side, and join it with the current version.
 
     Raises:
-        DatasetError: nothing in the source can be used.
+        DatasetError: the source cannot be read or understood, or nothing in it can be used.
     """
+    stays = f"the current version stays {current_version(workspace) or 'none'}"
     shards = max(1, math.ceil(len(scan(Path(options.source)).pictures) / _SHARD_PICTURES))
     runs = [import_shard.submit(workspace, options, place, number, shards) for number in range(shards)]
-    outcomes = [run.result() for run in runs]
+    try:
+        outcomes = [run.result() for run in runs]
+    except DatasetError as error:
+        raise DatasetError(f"{error}; {stays}") from None
     unusable = [outcome for outcome in outcomes if outcome is not None]
     if len(unusable) == shards:
-        raise DatasetError(f"{unusable[0].reason}; the current version stays {current_version(workspace) or 'none'}")
+        raise DatasetError(f"{unusable[0].reason}; {stays}")
     imported = [place / f"imported-{number:04d}" for number, outcome in enumerate(outcomes) if outcome is None]
     return join(workspace, options, place, imported, [one for outcome in unusable for one in outcome.rejections])
 
