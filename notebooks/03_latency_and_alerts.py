@@ -46,7 +46,8 @@ from shelfgap_training.temporal.days import read_days
 from shelfgap_training.temporal.figures import TEMPORAL_TITLES
 from shelfgap_training.temporal.replay import replay
 from shelfgap_training.temporal.seen import read_all
-from shelfgap_training.temporal.sweep import SWEPT, draw_trade_off, measure, sweep
+from shelfgap_training.temporal.sweep import SWEPT, measure, sweep
+from shelfgap_training.temporal.trade_off import draw_trade_off
 
 here = Path.cwd()
 workspace = Workspace(Path(os.environ.get("SHELFGAP_WORKSPACE", here.parent if here.name == "notebooks" else here)))

@@ -50,7 +50,8 @@ def evaluate_timeline(
     from shelfgap_training.temporal.days import TIMELINE_FILE, read_days
     from shelfgap_training.temporal.report import timeline_markdown
     from shelfgap_training.temporal.seen import read_all
-    from shelfgap_training.temporal.sweep import draw_trade_off, measure, sweep
+    from shelfgap_training.temporal.sweep import measure, sweep
+    from shelfgap_training.temporal.trade_off import draw_trade_off
     from shelfgap_training.temporal.widths import by_width
 
     def told(what: str) -> Callable[[int, int], None] | None:

@@ -21,6 +21,7 @@ from shelfgap_export.quantize import quantize_core
 from shelfgap_flows import cli
 from shelfgap_flows.prefect_server import lasting_server
 from small_network import MODEL
+from written_days import write_day
 
 
 @pytest.fixture
@@ -82,3 +83,10 @@ def patches_bundle(trained, tmp_path_factory) -> Path:
     bundle_params = BundleParams(name="patches", golden_frames=1, golden_seed=3)
     write_bundle(folder / "bundle", manifest, models, gate, bundle_params)
     return folder / "bundle"
+
+
+@pytest.fixture
+def day(tmp_path):
+    """Facing 0 is empty from 60 to 180 min and from 200 to 215, facing 1 never; facing 2 is out of the frame."""
+    empty = [(0, "full"), (60, "gap"), (180, "full"), (200, "gap"), (215, "full")]
+    return write_day(tmp_path, {0: empty, 1: [(0, "full")], 2: [(0, "gap")]})
