@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.frames import load_picture
-from shelfgap_datasets.schema import UNSTATED, ImageRecord
+from shelfgap_datasets.schema import UNSTATED
 from shelfgap_edge.contract import MODEL_FILES, Manifest
 from shelfgap_edge.durable import write_durably
 from shelfgap_edge.postprocess import Detections
@@ -269,6 +269,7 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     """Return the validation images with the most mistakes, labelled and found boxes drawn."""
     from shelfgap_export.parity import torch_detections
     from shelfgap_training.gallery import contact_sheet, draw_detections, worst_first
+    from shelfgap_training.looked_for import only_looked_for
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
 
     records = [r.of_classes(trained.classes) for r in open_dataset(workspace).of_split("val")]
@@ -277,7 +278,10 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
     truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
     folded = trained.model.fold()
-    found = [_looked_for(torch_detections(folded, f), r, trained.classes) for f, r in zip(frames, records, strict=True)]
+    found = [
+        only_looked_for(torch_detections(folded, frame), record, trained.classes)
+        for frame, record in zip(frames, records, strict=True)
+    ]
     thresholds = [best_f1_threshold(match_class(truths, found, class_id)) for class_id in range(len(trained.classes))]
     limits = np.array(thresholds, np.float32)
     pictures = []
@@ -286,12 +290,6 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
         shown = Detections(found[index].boxes_xyxy[keep], found[index].scores[keep], found[index].class_ids[keep])
         pictures.append(draw_detections(frames[index], shown, trained.classes, truths[index]))
     return contact_sheet(pictures, columns=4, cell=size)
-
-
-def _looked_for(found: Detections, record: ImageRecord, classes: Sequence[str]) -> Detections:
-    """Return the detections of classes that were labelled in a picture: of the others none is a mistake."""
-    kept = np.array([record.is_labelled(name) for name in classes], np.bool_)[found.class_ids]
-    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
 
 
 def _is_alive(pid: int) -> bool:

@@ -22,6 +22,7 @@ from shelfgap_training.bootstrap import Interval, bootstrap, clusters_of, paired
 from shelfgap_training.calibration import reliability
 from shelfgap_training.errors import JudgedImage, count_errors, judge_image
 from shelfgap_training.figures import FIGURES, ClassMatches, Weights, class_matches, full_shelves
+from shelfgap_training.looked_for import only_looked_for
 from shelfgap_training.metrics import Truth, average_precision, best_f1_threshold, match_class
 from shelfgap_training.params import EvaluationParams
 from shelfgap_training.slices import look_at, slice_figures
@@ -93,14 +94,13 @@ def score_images(
             unreadable.append(record.file_name)
             continue
         ids = to_common[found.class_ids]
-        labelled = [index for index, name in enumerate(classes) if record.is_labelled(name)]
-        known = np.isin(ids, labelled)
         boxes = [box for box in record.boxes if box.class_name in classes]
         truth = Truth(
             np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4),
             np.array([classes.index(box.class_name) for box in boxes], np.int64),
         )
-        scored.append((record, truth, Detections(found.boxes_xyxy[known], found.scores[known], ids[known])))
+        common = Detections(found.boxes_xyxy, found.scores, ids)
+        scored.append((record, truth, only_looked_for(common, record, classes)))
     if not scored:
         raise DatasetError(f"{root}: none of the {len(records)} images can be read")
     kept, truths, detections = zip(*scored, strict=True)

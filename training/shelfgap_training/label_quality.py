@@ -12,6 +12,8 @@ from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 from shelfgap_edge.geometry import iou_matrix
 from shelfgap_edge.postprocess import Detections
 
+from shelfgap_training.looked_for import only_looked_for
+
 Kind = Literal["missing", "loose", "wrong class", "extra"]
 _APART = 0.2  # a detection that overlaps every label less than this stands alone
 _LOOSE = (0.3, 0.6)  # overlap at which label and detection mean the same thing and disagree about its bounds
@@ -71,9 +73,9 @@ def find_suspects(image: ImageRecord, detections: Detections, classes: Sequence[
     numbers = [row for row, box in enumerate(image.boxes) if box.class_name in classes]
     labels = np.array([image.boxes[row].xyxy for row in numbers], np.float32).reshape(-1, 4)
     named = np.array([classes.index(image.boxes[row].class_name) for row in numbers], np.int64)
-    looked_for = np.array([image.is_labelled(name) for name in classes], np.bool_)
-    kept = (detections.scores >= _LEAST_SCORE) & looked_for[detections.class_ids]
-    boxes, scores, ids = detections.boxes_xyxy[kept], detections.scores[kept], detections.class_ids[kept]
+    known = only_looked_for(detections, image, classes)
+    kept = known.scores >= _LEAST_SCORE
+    boxes, scores, ids = known.boxes_xyxy[kept], known.scores[kept], known.class_ids[kept]
     overlap = iou_matrix(boxes, labels)
     same = ids[:, None] == named[None, :]
     suspects = []
