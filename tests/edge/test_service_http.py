@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import time
 from collections import Counter
@@ -134,13 +135,84 @@ def test_bad_frames_are_refused_with_their_reason(service, frame, to_jpeg, brigh
     assert service.post("c1", frame).status == 200
 
 
-def test_a_body_without_length_is_cut_at_the_limit(service):
-    head = (
-        f"POST /v1/cameras/c1/frames HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token_of('c1')}\r\n"
-        "Content-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
-    ).encode()
-    answer = raw(service, head + b"4000\r\n" + bytes(0x4000) + b"\r\n" + (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 6)
-    assert answer.startswith(b"HTTP/1.1 413") or answer == b""  # reset while it still sends
+class SlowCamera:
+    """Sends a head, waits for the answer to be there, and only then sends the body: nothing is read in between."""
+
+    def __init__(self, service, token: str, body_bytes: int, *, chunked: bool = False, close: bool = False) -> None:
+        self.connection = http.client.HTTPConnection(urlsplit(service.frames).netloc, timeout=30)
+        self.pieces = [bytes(20_000)] * (body_bytes // 20_000)
+        if chunked:
+            self.pieces = [b"4e20\r\n" + piece + b"\r\n" for piece in self.pieces] + [b"0\r\n\r\n"]
+        self.connection.putrequest("POST", "/v1/cameras/c1/frames")
+        self.connection.putheader("Content-Type", "image/jpeg")
+        self.connection.putheader("Authorization", f"Bearer {token}")
+        if chunked:
+            self.connection.putheader("Transfer-Encoding", "chunked")
+        else:
+            self.connection.putheader("Content-Length", str(body_bytes))
+        if close:
+            self.connection.putheader("Connection", "close")
+        self.connection.endheaders()
+
+    def send(self, before_the_answer: int) -> int:
+        for piece in self.pieces[:before_the_answer]:
+            self.connection.send(piece)
+        assert select.select([self.connection.sock], [], [], 30)[0], "no answer"
+        for piece in self.pieces[before_the_answer:]:
+            self.connection.send(piece)
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
+
+    def post(self, frame: bytes) -> int:
+        headers = {"Content-Type": "image/jpeg", "Authorization": f"Bearer {token_of('c1')}"}
+        self.connection.request("POST", "/v1/cameras/c1/frames?wait=1", frame, headers)
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "before_the_answer", "kind"),
+    [
+        (413, token_of("c1"), 0, {}),
+        (413, token_of("c1"), 4, {"chunked": True}),
+        (401, "wrong", 0, {}),
+        (401, "wrong", 0, {"close": True}),
+    ],
+    ids=["too-large", "too-large-without-length", "unauthorized", "unauthorized-and-close"],
+)
+def test_a_refusal_reaches_a_camera_that_sends_all_before_it_reads(
+    service, frame, status, token, before_the_answer, kind
+):
+    camera = SlowCamera(service, token, 4_000_000, **kind)
+    assert camera.send(before_the_answer) == status
+    camera.connection.close()
+    assert service.post("c1", frame).status == 200
+
+
+def test_a_connection_stays_open_after_a_refused_body(tmp_path, bundle, frame):
+    running = start(edge_toml(tmp_path, bundle, ["c1"], http="body_seconds = 0.5\n"), tmp_path / "log").wait_ready()
+    camera = SlowCamera(running, "wrong", 200_000)
+    assert camera.send(0) == 401
+    time.sleep(4)  # more than the time for a body and what is granted on top
+    assert camera.post(frame) == 200
+    assert running.metric('shelfgap_refused_total{reason="too-slow"}') == 0
+    camera.connection.close()
+    assert running.stop() == 0
+
+
+def test_the_reason_reaches_a_camera_that_goes_on_talking_nonsense(service):
+    host, port = urlsplit(service.frames).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as channel:
+        channel.sendall(b"NONSENSE\r\n\r\n")
+        select.select([channel], [], [], 30)
+        for _ in range(100):
+            channel.sendall(bytes(20_000))
+        received = b""
+        while chunk := channel.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 400")
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,11 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
 
     class Connection(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
+        leaving = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            self._real = transport
+            super().connection_made(_Closing(transport, self))  # type: ignore[arg-type]
             if len(self.connections) > limits().connections:
                 count("too-many-connections")
                 transport.abort()
@@ -40,14 +42,25 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
             self._arm()
 
         def data_received(self, data: bytes) -> None:
+            if self.leaving:
+                return
             self._arm()
+            before = self.conn.their_state
             try:
                 super().data_received(data)
             except (h11.LocalProtocolError, UnicodeDecodeError):  # a path that is not ASCII, an answer out of turn
                 count("malformed-request")
                 self.transport.abort()
+            if self.leaving:
+                return
             if self.conn.their_state not in _READING:
                 self._disarm()
+            elif before is h11.SEND_BODY and self.conn.their_state is h11.IDLE:  # the end of a refused body
+                self._disarm()
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
 
         def on_response_complete(self) -> None:
             if isinstance(self.cycle.body, bytearray):  # of a request that was refused before its body was read
@@ -55,6 +68,7 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
             super().on_response_complete()
 
         def shutdown(self) -> None:
+            self.leaving = self.cycle is None or self.cycle.response_complete  # no answer is under way
             try:
                 super().shutdown()
             except h11.LocalProtocolError:  # it ended in an error and is being closed
@@ -85,6 +99,23 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
         def _unsupported_upgrade_warning(self) -> None:
             """Say nothing: whoever asks for a websocket gets an answer to the plain request."""
 
+        def close(self) -> None:
+            """Close; within a request, only say so and read on, or its sender may never see the answer.
+
+            Source: RFC 9112, section 9.6.
+            """
+            if self.leaving or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+                self._real.close()
+                return
+            self.leaving = True
+            self._arm()
+            self.flow.resume_reading()
+            if self._real.can_write_eof():  # not over TLS
+                try:
+                    self._real.write_eof()
+                except OSError:  # the other side has gone
+                    self._real.abort()
+
         def _arm(self) -> None:
             if self._deadline is None:
                 seconds = limits().body_seconds + _GRACE_SECONDS
@@ -99,9 +130,25 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
             self._deadline = None
             if not self.transport.is_closing():
                 count("too-slow")
-                self.transport.abort()
+            self.transport.abort()
 
     return Connection
+
+
+class _Closing:
+    """A transport that its connection closes in its own way."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Any) -> None:
+        self._transport, self._connection = transport, connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def is_closing(self) -> bool:
+        return self._connection.leaving or self._transport.is_closing()
 
 
 def _client_names(transport: asyncio.Transport) -> frozenset[str]:
