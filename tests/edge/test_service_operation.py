@@ -107,6 +107,14 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     service._outbox.close()
 
 
+def test_a_clock_that_is_set_moves_the_time_of_the_start_with_it(tmp_path, bundle):
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
+    before = service.status().started_at
+    service._clock._ahead += 86_400  # a board without a clock of its own has found a server of time
+    assert service.status().started_at - before == pytest.approx(86_400, abs=1)
+    service._outbox.close()
+
+
 def test_pixels_of_a_source_are_judged_and_overwritten(tmp_path, bundle, bright_square):
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
     service._worker.start()

@@ -60,7 +60,7 @@ class Service:
         self._plan = assembly.plan(config)
         self.metrics = Metrics()
         self._clock = Clock()
-        self._started_at = self._clock.now()
+        self._started = time.monotonic()
         self._bundle = RunningBundle(config.bundle, config.detector)
         make_state_folder(config.state)
         self._outbox = assembly.outbox(config, self._plan)
@@ -181,7 +181,7 @@ class Service:
         now = self._clock.now()
         return give_account(
             now=now,
-            started_at=self._started_at,
+            started_at=now - (time.monotonic() - self._started),  # also where the clock was set since
             config=self._config,
             bundle=self._bundle,
             problems=self.unreadiness(),
