@@ -82,6 +82,20 @@ def test_what_cannot_be_is_refused(read, more, said):
         read(GOOD + more)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[http]\nupload_megabytes = 3.5\n", "http: upload_megabytes: expected 4 or more, .* got 3.5"),
+        ("[queue]\nmegabytes = 1\n", "queue: megabytes: expected 4 or more, as much as http.max_body_bytes, got 1"),
+    ],
+)
+def test_bounds_that_the_largest_frame_is_never_within_are_refused(read, more, said):
+    with pytest.raises(ConfigError, match=f"edge.toml.{said}"):
+        read(GOOD + CAMERA + more)
+    small = "max_body_bytes = 1048576\n"
+    assert read(GOOD + CAMERA + "[queue]\nmegabytes = 1\n[http]\nupload_megabytes = 1\n" + small).queue.megabytes == 1
+
+
 def test_a_machine_without_time_zones_needs_none(read, monkeypatch):
     for name in {"tzdata", *(name for name in sys.modules if name.startswith("tzdata."))}:
         monkeypatch.setitem(sys.modules, name, None)

@@ -117,7 +117,7 @@ class Mqtt:
             host,
             table.integer("port", 8883 if encrypted else 1883, low=1, high=65535),
             topic,
-            table.text("client_id", f"shelfgap-alerts-{socket.gethostname()}"),
+            table.text("client_id", f"shelfgap-alerts-{socket.gethostname()}-{name}"),  # two sinks, two clients
             version=table.choice("version", ("5", "3.1.1"), "5"),
             timeout_s=table.number("timeout_s", 10.0, low=0.1, high=300),
             user=user,
