@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 import time
@@ -62,6 +63,29 @@ def test_a_broker_that_restarts_gets_what_it_missed(broker, version):
     assert list(dict.fromkeys(body for _, body in subscriber.messages)) == [to_json(step(n)) for n in (1, 2, 3)]
     sink.close()
     subscriber.close()
+
+
+# the client leaves two sockets of the thread that ended to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_that_refuses_the_protocol_and_goes_away_is_found_again(tmp_path, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda failure: ended.set())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        sink = sink_for(port, version="3.1.1", timeout_s=1.0)
+        sending = threading.Thread(target=lambda: trouble_with(sink, step(1), ""))
+        sending.start()
+        connection = server.accept()[0]
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"\x20\x02\x00\x01")  # not this version; the client tries another one at once
+        assert ended.wait(60), "what this test is about does not happen with this version of the client"
+    sending.join()
+    broker = Broker(tmp_path / "broker", port=port)
+    broker.start()
+    send_until_taken(sink, step(1))
+    sink.close()
+    broker.stop()
 
 
 def test_without_a_puback_nothing_is_acknowledged(broker):
