@@ -83,9 +83,11 @@ def test_a_broker_that_refuses_the_protocol_and_goes_away_is_found_again(tmp_pat
     sending.join()
     broker = Broker(tmp_path / "broker", port=port)
     broker.start()
-    send_until_taken(sink, step(1))
-    sink.close()
-    broker.stop()
+    try:
+        send_until_taken(sink, step(1))
+    finally:
+        sink.close()
+        broker.stop()
 
 
 def test_without_a_puback_nothing_is_acknowledged(broker):

@@ -17,7 +17,7 @@ from shelfgap_edge import cli
 from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.config import read_config
-from shelfgap_edge.service.log import JsonFormatter, log_to_stderr
+from shelfgap_edge.service.log import JsonFormatter, log_end_of_thread
 from shelfgap_edge.service.rate import RateLimit
 from shelfgap_edge.service.tokens import hash_token, new_token, token_matches
 from shelfgap_edge.toml_table import ConfigError
@@ -250,21 +250,14 @@ def test_an_exception_is_logged_by_type_and_place_without_its_text():
     assert "test_service_config.py" in logged["at"][0]
 
 
-def test_a_thread_that_ends_in_an_error_is_a_line_of_the_log_without_its_text(monkeypatch, capsys):
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    handlers, level = logging.root.handlers[:], logging.root.level
-    try:
-        log_to_stderr("info")
-        thread = threading.Thread(target=lambda: {}["secret"], name="sink-bus")
-        thread.start()
-        thread.join()
-    finally:
-        logging.root.handlers[:] = handlers
-        logging.root.setLevel(level)
-        logging.getLogger("shelfgap_edge").setLevel(logging.NOTSET)
-    line = json.loads(capsys.readouterr().err)
-    assert (line["message"], line["error"]) == ("sink-bus ended in an error", "KeyError")
+def test_a_thread_that_ends_in_an_error_is_logged_without_its_text(monkeypatch, caplog):
+    monkeypatch.setattr(threading, "excepthook", log_end_of_thread)
+    thread = threading.Thread(target=lambda: {}["secret"], name="sink-bus")
+    thread.start()
+    thread.join()
+    (record,) = caplog.records
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["message"], line["error"]) == ("error", "sink-bus ended in an error", "KeyError")
     assert "secret" not in json.dumps(line)
 
 

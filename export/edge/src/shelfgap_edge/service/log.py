@@ -48,10 +48,10 @@ def log_to_stderr(level: str) -> None:
     logging.raiseExceptions = False  # a line that cannot be formatted must not print its arguments
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("shelfgap_edge").setLevel(level.upper())
-    threading.excepthook = _log_end
 
 
-def _log_end(ended: threading.ExceptHookArgs) -> None:
+def log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Log that a thread ended in an error; for `threading.excepthook`, whose own would print a traceback."""
     name = "a thread" if ended.thread is None else ended.thread.name
     logging.getLogger(__name__).error("%s ended in an error", name, exc_info=ended.exc_value)
 
