@@ -102,6 +102,9 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     assert service.health() == []
     service._worker._alive_at -= 31
     assert "no sign of life" in service.health()[0]
+    service._stopping = True
+    assert service.health() == [], "systemd would kill what still delivers half a minute after the last frame"
+    service._stopping = False
     service._outbox.trouble = "disk full"
     assert service.unreadiness()[1] == "the outbox cannot be written: disk full"
     service._outbox.close()

@@ -161,7 +161,9 @@ class Service:
 
     def health(self) -> list[str]:
         """Return what only a restart can mend."""
-        if not self._worker.is_alive() and not self._stopping:
+        if self._stopping:  # then the worker ends; how long all of it may take is for who stops the service
+            return []
+        if not self._worker.is_alive():
             return ["the worker has ended"]
         idle = self._worker.idle_seconds
         return [f"the worker shows no sign of life for {idle:.0f} s"] if idle > _STUCK_SECONDS else []
