@@ -98,3 +98,14 @@ def send_until_taken(sink: Sink, event: AlertEvent) -> None:
             return
         except LaterError:
             assert time.monotonic() < deadline
+
+
+def trouble_with(sink: Sink, event: AlertEvent, said: str) -> str:
+    """Send until it fails for this reason; another may come first, such as a connection that broke."""
+    deadline = time.monotonic() + 60
+    while True:
+        with pytest.raises(LaterError) as caught:
+            sink.send(event)
+        if said in str(caught.value):
+            return str(caught.value)
+        assert time.monotonic() < deadline, str(caught.value)

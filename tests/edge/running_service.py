@@ -19,6 +19,7 @@ from shelfgap_edge.service.tokens import hash_token
 
 STAND_IN = Path(__file__).with_name("stand_in_parts.py")
 READY_SECONDS = 300
+IDLE_SECONDS = 30  # the service closes a connection after 75 without a request
 _started: list[Running] = []
 
 
@@ -56,6 +57,7 @@ class Running:
     frames: str = ""
     admin: str = ""
     connections: dict[str, http.client.HTTPConnection] = field(default_factory=dict)
+    used_at: dict[str, float] = field(default_factory=dict)
 
     def lines(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -87,6 +89,9 @@ class Running:
             connection = self.connections[parts.netloc] = http.client.HTTPConnection(
                 parts.netloc, timeout=READY_SECONDS
             )
+        elif time.monotonic() - self.used_at[parts.netloc] > IDLE_SECONDS:
+            connection.close()  # the next request opens it anew
+        self.used_at[parts.netloc] = time.monotonic()
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         try:
             connection.request(method, path, body, headers or {})

@@ -158,6 +158,18 @@ def test_an_answer_that_drips_ends_with_the_timeout(receiver):
     assert caught.value.whole_sink
 
 
+def test_a_first_address_that_leads_nowhere_costs_time_and_no_delivery(receiver, monkeypatch):
+    connect = socket.create_connection
+
+    def connect_late(*arguments):
+        time.sleep(4.2)  # as long as an address may take, before the second one answers
+        return connect(*arguments)
+
+    monkeypatch.setattr(socket, "create_connection", connect_late)
+    webhook(receiver, timeout_s=4.0).send(step(1))
+    assert receiver.taken == [to_json(step(1))]
+
+
 def table(**values):
     return Table({"type": "webhook", "name": "web", **values}, "edge.toml.sinks[0]")
 

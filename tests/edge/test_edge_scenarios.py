@@ -19,24 +19,21 @@ INT8, FP32 = (Variant(name, "onnxruntime", 1, name) for name in ("int8", "fp32")
 
 
 def test_workers_share_the_frames_and_work_at_once():
-    seen, together, inside, lock = [], [], 0, threading.Lock()
+    seen, all_inside, lock = [], threading.Barrier(3), threading.Lock()
 
     def work(value):
-        nonlocal inside
         with lock:
-            inside += 1
-            together.append(inside)
             seen.append(value)
+            is_early = len(seen) <= 3
+        if is_early:
+            all_inside.wait(60)  # who worked one after the other would never get all three together
         time.sleep(0.002)
-        with lock:
-            inside -= 1
 
     workers = [Pipeline(f"w{number}", {"work": work}) for number in range(3)]
     done = run_offline(workers, list(range(10)), min_seconds=0, min_count=60, warmup_count=0)
     assert done.count >= 60
     assert done.count == len(seen)
     assert sorted(seen)[: done.count] == sorted(number % 10 for number in range(done.count))
-    assert max(together) == 3
     assert np.all(np.diff(done.done_s) >= 0)
     assert done.duration_s >= 0.002 * done.count / 3
 
@@ -49,7 +46,7 @@ def test_what_a_worker_raises_is_passed_on():
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError, match="frame"):
         run_offline([ok, Pipeline("bad", {"work": fail})], [0], min_seconds=60, min_count=1, warmup_count=0)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # threads of other tests may end meanwhile
 
 
 def test_the_null_model_of_offline_takes_some_time():
@@ -116,7 +113,7 @@ def test_the_parts_of_a_cold_start_add_up(bundle):
         assert len(parts["total"]) == 2
         assert sum(parts[name] for name in PARTS) == pytest.approx(parts["total"])
         assert all((parts[name] > 0).all() for name in PARTS)
-        assert (parts["import"] > parts["verification"]).all()  # onnxruntime is no small package
+        assert parts["import"].min() > parts["verification"].min()  # onnxruntime is no small package
 
 
 def test_a_process_that_fails_is_one_line(bundle):

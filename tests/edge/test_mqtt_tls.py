@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ssl
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alert_events import step
-from broker import Broker, Subscriber, send_until_taken
+from broker import Broker, Subscriber, send_until_taken, trouble_with
 from certificates import Authority
 from shelfgap_edge.alerts.cloudevent import to_json
 from shelfgap_edge.alerts.sinks.mqtt import Mqtt
 from shelfgap_edge.alerts.sinks.secret import Secret
-from shelfgap_edge.alerts.sinks.sink import LaterError
 from shelfgap_edge.tls import TlsParams
 from shelfgap_edge.toml_table import Table
 from taken import Taken, make_source, running, wait_until
@@ -77,17 +75,6 @@ def shop(tmp_path):
     yield shop
     for broker in shop.brokers:
         broker.stop()
-
-
-def trouble_with(sink, event, said):
-    """Send until it fails for this reason; another may come first, such as a connection that broke."""
-    deadline = time.monotonic() + 60
-    while True:
-        with pytest.raises(LaterError) as caught:
-            sink.send(event)
-        if said in str(caught.value):
-            return str(caught.value)
-        assert time.monotonic() < deadline, str(caught.value)
 
 
 def test_steps_arrive_and_a_broker_that_restarts_with_a_new_certificate_gets_what_it_missed(shop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -71,6 +72,15 @@ def test_whatever_stands_in_place_of_the_token_is_answered(authorization, status
 )
 def test_it_answers_to_its_own_names_and_addresses(host, names, asked, status):
     assert status_of(AdminConfig(host, 8081, None, names), host=asked) == status
+
+
+def test_cameras_do_not_wait_while_the_outbox_is_asked_whether_it_can_be_written():
+    class Busy(Operated):
+        def unreadiness(self) -> list[str]:
+            return [] if threading.current_thread() is not threading.main_thread() else ["the event loop stands still"]
+
+    app = admin_app(Busy(), AdminConfig("127.0.0.1", 8081, None, ()))
+    assert answer(app, "GET", "/readyz", [(b"host", b"localhost")]) == 200
 
 
 def test_a_browser_that_goes_away_within_a_form_is_no_error():

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import zoneinfo
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from shelfgap_edge import cli
 from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.config import read_config
-from shelfgap_edge.service.log import JsonFormatter
+from shelfgap_edge.service.log import JsonFormatter, log_end_of_thread
 from shelfgap_edge.service.rate import RateLimit
 from shelfgap_edge.service.tokens import hash_token, new_token, token_matches
 from shelfgap_edge.toml_table import ConfigError
@@ -80,6 +81,20 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_key(read):
 def test_what_cannot_be_is_refused(read, more, said):
     with pytest.raises(ConfigError, match=said):
         read(GOOD + more)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[http]\nupload_megabytes = 3.5\n", "http: upload_megabytes: expected 4 or more, .* got 3.5"),
+        ("[queue]\nmegabytes = 1\n", "queue: megabytes: expected 4 or more, as much as http.max_body_bytes, got 1"),
+    ],
+)
+def test_bounds_that_the_largest_frame_is_never_within_are_refused(read, more, said):
+    with pytest.raises(ConfigError, match=f"edge.toml.{said}"):
+        read(GOOD + CAMERA + more)
+    small = "max_body_bytes = 1048576\n"
+    assert read(GOOD + CAMERA + "[queue]\nmegabytes = 1\n[http]\nupload_megabytes = 1\n" + small).queue.megabytes == 1
 
 
 def test_a_machine_without_time_zones_needs_none(read, monkeypatch):
@@ -233,6 +248,17 @@ def test_an_exception_is_logged_by_type_and_place_without_its_text():
     assert logged["error"] == "ValueError"
     assert "ff d8" not in json.dumps(logged)
     assert "test_service_config.py" in logged["at"][0]
+
+
+def test_a_thread_that_ends_in_an_error_is_logged_without_its_text(monkeypatch, caplog):
+    monkeypatch.setattr(threading, "excepthook", log_end_of_thread)
+    thread = threading.Thread(target=lambda: {}["secret"], name="sink-bus")
+    thread.start()
+    thread.join()
+    (record,) = caplog.records
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["message"], line["error"]) == ("error", "sink-bus ended in an error", "KeyError")
+    assert "secret" not in json.dumps(line)
 
 
 def test_narrow_zones_are_warned_of(read, caplog):

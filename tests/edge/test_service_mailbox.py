@@ -89,6 +89,20 @@ def test_nothing_is_taken_in_after_close_and_what_waits_can_be_judged():
     assert shed == [("b", "stopping")]
 
 
+def test_a_frame_that_comes_as_the_wait_runs_out_is_taken_although_the_mailbox_closes(monkeypatch):
+    box = mailbox()
+
+    def run_out(timeout):
+        monkeypatch.undo()
+        box._waiting["a"] = frame("a")  # `put` would wait for the lock, which is held here
+        box._waiting["a"].waiting_since = time.monotonic()
+        box._closed = True
+        return False
+
+    monkeypatch.setattr(box._changed, "wait", run_out)
+    assert box.take(60).camera_id == "a"
+
+
 def test_frames_of_cameras_that_are_gone_are_shed():
     shed = []
     box = mailbox(shed)

@@ -102,8 +102,19 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     assert service.health() == []
     service._worker._alive_at -= 31
     assert "no sign of life" in service.health()[0]
+    service._stopping = True
+    assert service.health() == [], "systemd would kill what still delivers half a minute after the last frame"
+    service._stopping = False
     service._outbox.trouble = "disk full"
     assert service.unreadiness()[1] == "the outbox cannot be written: disk full"
+    service._outbox.close()
+
+
+def test_a_clock_that_is_set_moves_the_time_of_the_start_with_it(tmp_path, bundle):
+    service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
+    before = service.status().started_at
+    service._clock._ahead += 86_400  # a board without a clock of its own has found a server of time
+    assert service.status().started_at - before == pytest.approx(86_400, abs=1)
     service._outbox.close()
 
 

@@ -67,8 +67,8 @@ def test_one_frame_an_interval_and_it_is_the_newest(pictures):
         frames = taken.wait_for(4)
     numbers = [int(bytes(frame.jpeg[-8:-2])) for frame in frames]
     assert numbers == sorted(numbers)
-    assert min(np.diff([frame.at for frame in frames])) > 0.3
-    assert min(np.diff(numbers)) > 1
+    assert frames[-1].at - frames[0].at > 3 * 0.4 - 0.1  # one that is late does not move those after it
+    assert numbers[-1] - numbers[0] > 6
 
 
 def test_a_cut_stream_is_restored(pictures):

@@ -118,6 +118,16 @@ def test_files_that_cannot_be_used_are_counted_and_the_others_come(day):
     assert source.state().failures == {"too-large": 1, "not-jpeg": 1, "not-found": 1}
 
 
+def test_a_loop_whose_pictures_have_gone_is_tried_now_and_then(day):
+    source = replay(day, speed="max", loop=True)
+    for path in day.glob("images/day/*"):
+        path.unlink()
+    with running(source, Taken()):
+        wait_until(lambda: source.state().failures.get("not-found", 0) >= 4, "a turn")
+        time.sleep(0.3)
+        assert source.state().failures["not-found"] < 100
+
+
 def test_a_folder_that_the_system_refuses_is_named(tmp_path):
     with pytest.raises(ConfigError, match="cannot be listed \\(File name too long\\)"):
         read_recording(tmp_path / ("x" * 300))
@@ -149,6 +159,9 @@ def test_annotations_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="is not there"):
         replay(tmp_path / "nowhere")
     (tmp_path / "annotations.json").write_text("[]")
+    with pytest.raises(ConfigError, match="cannot be read as a dataset"):
+        replay(tmp_path)
+    (tmp_path / "annotations.json").write_text("[" * 100_000)
     with pytest.raises(ConfigError, match="cannot be read as a dataset"):
         replay(tmp_path)
 

@@ -109,7 +109,7 @@ def test_where_key_frames_are_often_enough_only_they_are_decoded(decoded):
     assert len(alone) >= 3
     assert all(decoded[alone[0] :])  # once the distance is known, nothing else is
     assert len(decoded) < 40  # of more than 75 pictures that the stream had
-    assert min(np.diff([frame.at for frame in frames])) > 0.7
+    assert frames[-1].at - frames[0].at > 3 * 1.0 - 0.3
     assert frames[-1].pixels.std() > 30
 
 

@@ -56,12 +56,13 @@ def serve(path: Path, assembly: Assembly, *, check: bool = False) -> int:
         ShelfgapError: something that is configured is not there, wrong, or not fit to run.
     """
     from shelfgap_edge.service.hardening import harden_process
-    from shelfgap_edge.service.log import log_to_stderr
+    from shelfgap_edge.service.log import log_end_of_thread, log_to_stderr
 
     log_to_stderr("info")
     harden_process()
     os.umask(0o077)
     import asyncio
+    import threading
 
     from shelfgap_edge.service.bundles import load_tested
     from shelfgap_edge.service.config import read_config
@@ -76,6 +77,7 @@ def serve(path: Path, assembly: Assembly, *, check: bool = False) -> int:
         manifest = load_tested(config.bundle, config.detector).manifest
         print(f"{path}: good; {len(config.cameras)} cameras, bundle {manifest.name} {manifest.version}")
         return 0
+    threading.excepthook = log_end_of_thread
     return asyncio.run(Service(config, assembly).run())
 
 

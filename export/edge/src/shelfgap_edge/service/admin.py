@@ -54,7 +54,8 @@ def admin_app(operated: Operated, config: AdminConfig, pages: Sequence[BaseRoute
         return _state(operated.health())
 
     async def readyz(request: Request) -> Response:
-        return _state(operated.unreadiness())
+        # It looks into the outbox, which waits for the disk: cameras must not wait with it.
+        return _state(await run_in_threadpool(operated.unreadiness))
 
     async def metrics(request: Request) -> Response:
         return PlainTextResponse(await run_in_threadpool(operated.metrics_text), media_type=_METRICS_TYPE)

@@ -173,6 +173,8 @@ def read_config(path: Path) -> EdgeConfig:
     listed = attempt(lambda: root.named("cameras")) or {}
     values["cameras"] = {name: attempt(partial(_camera, name, table, tokens)) for name, table in listed.items()}
     attempt(lambda: _check_cameras(root.where, values["cameras"], tokens))
+    if values["http"] is not None and values["queue"] is not None:
+        attempt(lambda: _check_room(root.where, values["http"], values["queue"]))
     if problems:
         raise ConfigError("; ".join(problems))
     return EdgeConfig(path=path, rest=root, **values)
@@ -302,6 +304,16 @@ def _check_cameras(where: str, cameras: Mapping[str, object], tokens: Mapping[st
     unknown = sorted(set(tokens) - set(cameras))
     if unknown:
         raise ConfigError(f"{where}: tokens_file: names cameras that are not configured: {', '.join(unknown[:5])}")
+
+
+def _check_room(where: str, http: HttpConfig, queue: QueueConfig) -> None:
+    """Refuse bounds that the largest frame is never within: it would be told to try again each time."""
+    needed = http.max_body_bytes / 2**20
+    for key, megabytes in (("http: upload_megabytes", http.upload_megabytes), ("queue: megabytes", queue.megabytes)):
+        if megabytes < needed:
+            raise ConfigError(
+                f"{where}.{key}: expected {needed:g} or more, as much as http.max_body_bytes, got {megabytes:g}"
+            )
 
 
 def is_loopback(host: str) -> bool:

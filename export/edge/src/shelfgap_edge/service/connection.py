@@ -68,6 +68,9 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
             super().on_response_complete()
 
         def shutdown(self) -> None:
+            if self.leaving:  # it was answered; nobody waits for the rest of a request
+                self._real.close()
+                return
             self.leaving = self.cycle is None or self.cycle.response_complete  # no answer is under way
             try:
                 super().shutdown()
@@ -75,8 +78,9 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
                 self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._disarm()
             super().connection_lost(exc)
+            self._disarm()
+            self._unset_keepalive_if_required()  # a timer would hold on to what came in
 
         def send_400_response(self, msg: str) -> None:
             count("malformed-request")
@@ -104,7 +108,8 @@ def connection_class(limits: Callable[[], HttpConfig], count: CountRefusal) -> t
 
             Source: RFC 9112, section 9.6.
             """
-            if self.leaving or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+            is_over = self.leaving or self._real.is_closing()
+            if is_over or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
                 self._real.close()
                 return
             self.leaving = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import threading
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +48,12 @@ def log_to_stderr(level: str) -> None:
     logging.raiseExceptions = False  # a line that cannot be formatted must not print its arguments
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("shelfgap_edge").setLevel(level.upper())
+
+
+def log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Log that a thread ended in an error; for `threading.excepthook`, whose own would print a traceback."""
+    name = "a thread" if ended.thread is None else ended.thread.name
+    logging.getLogger(__name__).error("%s ended in an error", name, exc_info=ended.exc_value)
 
 
 def _scalar(value: object) -> Any:

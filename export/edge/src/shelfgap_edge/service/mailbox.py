@@ -80,8 +80,9 @@ class Mailbox:
             while taken is None:
                 if not self._waiting:
                     left = deadline - time.monotonic()
-                    if self._closed or left <= 0 or not self._changed.wait(left):
+                    if self._closed or left <= 0:
                         break
+                    self._changed.wait(left)  # a frame may come as the time runs out: look once more
                     continue
                 candidate = self._remove(min(self._waiting, key=self._last_turn))
                 if time.monotonic() - candidate.waiting_since > self._max_wait_seconds:

@@ -60,7 +60,7 @@ class Service:
         self._plan = assembly.plan(config)
         self.metrics = Metrics()
         self._clock = Clock()
-        self._started_at = self._clock.now()
+        self._started = time.monotonic()
         self._bundle = RunningBundle(config.bundle, config.detector)
         make_state_folder(config.state)
         self._outbox = assembly.outbox(config, self._plan)
@@ -161,7 +161,9 @@ class Service:
 
     def health(self) -> list[str]:
         """Return what only a restart can mend."""
-        if not self._worker.is_alive() and not self._stopping:
+        if self._stopping:  # then the worker ends; how long all of it may take is for who stops the service
+            return []
+        if not self._worker.is_alive():
             return ["the worker has ended"]
         idle = self._worker.idle_seconds
         return [f"the worker shows no sign of life for {idle:.0f} s"] if idle > _STUCK_SECONDS else []
@@ -181,7 +183,7 @@ class Service:
         now = self._clock.now()
         return give_account(
             now=now,
-            started_at=self._started_at,
+            started_at=now - (time.monotonic() - self._started),  # also where the clock was set since
             config=self._config,
             bundle=self._bundle,
             problems=self.unreadiness(),

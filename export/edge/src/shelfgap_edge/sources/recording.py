@@ -74,7 +74,7 @@ def _from_annotations(path: Path) -> list[Picture]:
     try:
         images = json.loads(path.read_text(encoding="utf-8"))["images"]
         return [_picture(path.parent / _IMAGES, image) for image in images]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         detail = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{path}: cannot be read as a dataset ({detail})") from None
 

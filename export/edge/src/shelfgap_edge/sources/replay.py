@@ -16,6 +16,7 @@ from shelfgap_edge.sources.source import Backoff, Source
 from shelfgap_edge.toml_table import ConfigError, Table
 
 MAX_SPEED = "max"
+_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def _replay(params: ReplayParams, pictures: tuple[Picture, ...], session: Sessio
     length_s = times[-1] - start + params.every_s
     turn = 0
     while session.live:
+        is_there = False
         for picture, taken in zip(pictures, times, strict=True):
             at = taken + turn * length_s
             if params.speed is not None:
@@ -112,10 +114,13 @@ def _replay(params: ReplayParams, pictures: tuple[Picture, ...], session: Sessio
             except (OSError, SourceFailureError) as error:
                 session.counts(reason_of(error))
                 continue
+            is_there = True
             session.deliver(camera, frame, at=at, sampled=False, is_awaited=params.speed is None)
         turn += 1
         if not params.loop:
             return
+        if not is_there:  # its disk was taken out, say
+            session.wait(_PAUSE_SECONDS)
 
 
 def _read(path: Path, max_bytes: int) -> bytearray:

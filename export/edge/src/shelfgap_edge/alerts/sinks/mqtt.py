@@ -117,7 +117,7 @@ class Mqtt:
             host,
             table.integer("port", 8883 if encrypted else 1883, low=1, high=65535),
             topic,
-            table.text("client_id", f"shelfgap-alerts-{socket.gethostname()}"),
+            table.text("client_id", f"shelfgap-alerts-{socket.gethostname()}-{name}"),  # two sinks, two clients
             version=table.choice("version", ("5", "3.1.1"), "5"),
             timeout_s=table.number("timeout_s", 10.0, low=0.1, high=300),
             user=user,
@@ -162,8 +162,13 @@ class Mqtt:
                 raise LaterError(f"{self._where}: {self._why if not self._connected else why}")
 
     def _start(self) -> None:
-        if self._started:
-            return
+        if not self._started:
+            self._connect()
+            self._started = True
+        if not self._closed:
+            self._client.loop_start()  # nothing where it runs; an error that the client does not expect ends it
+
+    def _connect(self) -> None:
         options: dict[str, Any] = {}
         if self._is_v5:
             from paho.mqtt.packettypes import PacketTypes
@@ -173,8 +178,6 @@ class Mqtt:
             session.SessionExpiryInterval = _SESSION_S
             options = {"clean_start": False, "properties": session}
         self._client.connect_async(*self._address, keepalive=_KEEPALIVE_S, **options)
-        self._client.loop_start()
-        self._started = True
 
     def _properties(self) -> Any:
         if not self._is_v5:

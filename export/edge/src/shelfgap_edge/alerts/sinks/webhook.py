@@ -33,7 +33,7 @@ class Webhook:
         name: of the sink.
         url: http:// or https://, without a user or password.
         keys: of the signature.
-        timeout_s: for a whole try.
+        timeout_s: for a whole try once connected, and for each address of the host to connect.
         tls: for https://.
         backoff: between tries.
         wall_clock: seconds since the epoch, for the timestamp.
@@ -84,8 +84,11 @@ class Webhook:
         # A timeout of the socket starts anew with each byte; this one is for all of them.
         watch = threading.Timer(self._timeout_s, self.close)
         watch.daemon = True
-        watch.start()
         try:
+            connection.connect()
+            watch.start()  # not before: the first of several addresses may lead nowhere and use all its time up
+            if self._broken_off:
+                raise TimeoutError
             target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
             connection.request("POST", target, body=body, headers=headers)
             with connection.getresponse() as answer:
