@@ -131,6 +131,31 @@ def test_sets_below_one_folder_are_joined_and_equal_names_stay_apart(tmp_path, r
     assert {i.file_name for i in load_dataset(to).images} == {"one/a.jpg", "two/a.jpg"}
 
 
+@pytest.mark.parametrize("kind", ["yolo", "coco", "cvat"])
+def test_of_sets_that_list_different_classes_each_picture_says_what_was_looked_for(tmp_path, run_import, kind):
+    source = tmp_path / "source"
+    for number, listed in enumerate((["empty"], ["empty", "low"])):
+        folder = source / str(number)
+        paint(folder / "a.jpg", number)
+        if kind == "yolo":
+            (folder / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+            (folder / "data.yaml").write_text(f"names: [{', '.join(listed)}]\n")
+        elif kind == "coco":
+            categories = [{"id": 3 + i, "name": name} for i, name in enumerate(listed)]
+            document = coco({"a.jpg": [[1, 1, 9, 9]]}) | {"categories": categories}
+            (folder / "labels.json").write_text(json.dumps(document))
+        else:
+            labels = "".join(f"<label><name>{name}</name></label>" for name in listed)
+            box = '<image id="0" name="a.jpg"><box label="empty" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'
+            xml = f"<annotations><meta><task><labels>{labels}</labels></task></meta>{box}</annotations>"
+            (folder / "annotations.xml").write_text(xml)
+    report, to = run_import(source)
+    assert report.format == kind
+    dataset = load_dataset(to)
+    assert dataset.annotated_classes == ("gap", "low")
+    assert [image.annotated_classes for image in dataset.images] == [("gap",), None]
+
+
 def test_two_formats_in_one_folder_ask_which(tmp_path, run_import):
     source = tmp_path / "source"
     paint(source / "a.jpg")

@@ -79,6 +79,7 @@ def read_yolo(tree: SourceTree, *, wanted: bool) -> Reading:
                 boxes=tuple(_boxes(path, text, classes, reading)),
                 boxes_are_fractions=True,
                 stated={"license": classes.license} if classes and classes.license else {},
+                labelled=tuple(classes.names.values()) if classes else None,
             )
         )
     for path in sorted(used):
