@@ -26,6 +26,18 @@ def write_yolo_box(root: Path) -> None:
     (root / "a.txt").write_text(f"1 {25 / 80} {30 / 60} {30 / 80} {20 / 60}\n")
 
 
+def write_yolo_quoted_numbers(root: Path) -> None:
+    write_yolo_box(root)
+    (root / "data.yaml").write_text("names: {'0': Shoe, '1': Empty}\n")
+
+
+def write_coco_float_ids(root: Path) -> None:
+    document = coco({"a.jpg": [[10, 20, 30, 20]]})
+    document["images"][0]["id"] = 1.0
+    document["annotations"][0] |= {"image_id": 1, "category_id": 3.0}
+    (root / "_annotations.coco.json").write_text(json.dumps(document))
+
+
 def write_yolo_polygon(root: Path) -> None:
     (root / "data.yaml").write_text("names: {0: Shoe, 1: Empty}\n")
     points = [(10, 30), (25, 20), (40, 30), (25, 40)]
@@ -97,9 +109,11 @@ FORMATS = {
     "label-studio turned": write_label_studio_turned,
     "label-studio min": write_label_studio_min,
     "coco": write_coco,
+    "coco float ids": write_coco_float_ids,
     "createml": write_createml,
     "yolo": write_yolo_box,
     "yolo polygon": write_yolo_polygon,
+    "yolo quoted numbers": write_yolo_quoted_numbers,
     "voc": write_voc,
 }
 

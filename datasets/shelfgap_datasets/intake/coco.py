@@ -164,5 +164,7 @@ def _polygon_bounds(segmentation: object) -> tuple[float, float, float, float] |
 
 
 def _key(value: object) -> int | str | None:
-    """Return an id that can be looked up; tools write numbers or texts."""
+    """Return an id that can be looked up; tools write numbers, pandas among them 1 as 1.0, or texts."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
