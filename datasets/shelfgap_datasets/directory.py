@@ -38,13 +38,12 @@ def written_whole(root: Path, resume_key: str | None = None) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with _held(partial, root):
-            if replaced.is_dir() and not root.exists():
-                replaced.rename(root)
             try:
                 for left in root.parent.glob(f".{glob.escape(root.name)}.*partial"):
                     if left != partial:
                         with _held(left, root):
                             shutil.rmtree(left, ignore_errors=True)
+                _give_back(root)
                 if resume_key is None:
                     _empty(partial)
                 yield partial
@@ -52,10 +51,12 @@ def written_whole(root: Path, resume_key: str | None = None) -> Iterator[Path]:
                 if root.exists():
                     root.rename(replaced)
                 partial.rename(root)
-                shutil.rmtree(replaced, ignore_errors=True)
-            finally:
-                if resume_key is None:
+            except BaseException:
+                _give_back(root)
+                if resume_key is None:  # only here: once it is renamed, the name may be another command's
                     shutil.rmtree(partial, ignore_errors=True)
+                raise
+            shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise DatasetError(
             f"{root}: cannot be written ({error.strerror or error}); free some space or choose another folder"
@@ -79,6 +80,13 @@ def _held(folder: Path, root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _give_back(root: Path) -> None:
+    """Give an earlier `root` its name again, where a kill or an error between the renames took it."""
+    replaced = replaced_path(root)
+    if replaced.is_dir() and not root.exists():
+        replaced.rename(root)
 
 
 def _empty(folder: Path) -> None:

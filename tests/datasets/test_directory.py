@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,25 @@ def test_a_killed_command_holds_nothing_and_leaves_what_was_there(tmp_path):
     with written_whole(root) as partial:
         (partial / "new").write_text("1")
     assert content(root) == {"new": "1"}
+
+
+def test_a_command_that_ends_leaves_the_draft_of_the_next_one(tmp_path, monkeypatch):
+    """The next one may begin while the first still deletes what it replaced."""
+    root = tmp_path / "data"
+    root.mkdir()
+    rmtree, began = shutil.rmtree, []
+
+    def slow(folder: Path, **options: bool) -> None:
+        rmtree(folder, **options)
+        if (root / "one").exists() and not began:
+            began.append(written_whole(root))
+            (began[0].__enter__() / "two").write_text("2")
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    with written_whole(root) as partial:
+        (partial / "one").write_text("1")
+    began[0].__exit__(None, None, None)
+    assert content(root) == {"two": "2"}
 
 
 @pytest.fixture
