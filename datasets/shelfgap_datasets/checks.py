@@ -14,7 +14,7 @@ from shelfgap_datasets.duplicates import near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.params import DuplicateParams
-from shelfgap_datasets.pictures import read_picture, shard_index
+from shelfgap_datasets.pictures import read_picture, unlisted_pictures
 from shelfgap_datasets.redact import redaction_problems
 from shelfgap_datasets.schema import Dataset, ImageRecord, Rejection, Split
 
@@ -94,7 +94,7 @@ def check_dataset(
         records=tuple(problems),
         leaks=tuple(_leaks(root, kept, duplicates)),
         exposed=tuple(redaction_problems(root, sound)) if require_redacted else (),
-        unlisted=tuple(_unlisted(root, dataset)),
+        unlisted=tuple(unlisted_pictures(root, dataset)),
     )
 
 
@@ -150,11 +150,3 @@ def _leaks(root: Path, records: list[ImageRecord], duplicates: DuplicateParams) 
         first, second = records[one], records[two]
         leaks.append(f"{first.file_name} ({first.split}) and {second.file_name} ({second.split}) show the same scene")
     return leaks
-
-
-def _unlisted(root: Path, dataset: Dataset) -> list[str]:
-    listed = {image.file_name for image in dataset.images}
-    folder = root / IMAGES_DIR
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    found = [*files, *(shard_index(root) or ())]
-    return sorted(name for name in found if name not in listed)

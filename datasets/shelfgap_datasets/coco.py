@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from shelfgap_edge.durable import write_durably
 
+from shelfgap_datasets.directory import replaced_path
 from shelfgap_datasets.schema import (
     LABEL_CLASSES,
     SPLITS,
@@ -45,7 +46,9 @@ def load_dataset(root: Path) -> Dataset:
     """
     path = root / ANNOTATIONS_FILE
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
+        left = replaced_path(root)
+        hint = f"; a command that was killed left it as {left}, rename that" if left.is_dir() else ""
+        raise DatasetError(f"{root}: no such folder{hint}")
     if not path.is_file():
         raise DatasetError(
             f"{root}: no {ANNOTATIONS_FILE}; expected a dataset directory "
@@ -92,6 +95,12 @@ def parse_coco(raw: object, where: str) -> Dataset:
         raise DatasetError(f"{where}: annotated_classes must be a list of class names, got {annotated!r}")
     if not isinstance(raw.get("licenses") or [], list):
         raise DatasetError(f"{where}: licenses must be a list, got {raw['licenses']!r}")
+    if not annotated or len(set(annotated)) < len(annotated) or not set(annotated) <= set(LABEL_CLASSES):
+        found = ", ".join(annotated or names.values()) or "none"
+        raise DatasetError(
+            f"{where}: the classes must be distinct ones of {', '.join(LABEL_CLASSES)}, got {found}; "
+            "import the folder: shelfgap data import SOURCE --to DIR --class-map 'NAME=gap'"
+        )
 
     headers: dict[int, ImageRecord] = {}
     seen_names: set[str] = set()
@@ -179,6 +188,15 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
         write_text_atomic(root / REJECTED_FILE, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
+def keep_version(root: Path, to: Path) -> bool:
+    """Mark what is made of a version of a workspace as such too, so that its splits stay; False where it is none."""
+    marker = root / VERSION_FILE
+    if not marker.is_file():
+        return False
+    (to / VERSION_FILE).write_bytes(marker.read_bytes())
+    return True
+
+
 def load_rejections(root: Path) -> tuple[Rejection, ...]:
     """Return the records of `rejected.jsonl`, which earlier steps left out; none when there is no such file.
 
@@ -235,6 +253,9 @@ def _image_problem(
         return "not an object with an integer id"
     if image["id"] in headers:
         return f"id {image['id']} stands twice"
+    for key, value in image.items():
+        if isinstance(value, str) and not _is_text(value):
+            return f"{key} {value!r} has a character that no text can hold"
     name = image.get("file_name")
     if not isinstance(name, str) or not is_safe_relative(name):
         return f"file_name {name!r} leaves the images folder"
@@ -248,6 +269,15 @@ def _image_problem(
     if labelled is not None and not (isinstance(labelled, list) and all(name in annotated for name in labelled)):
         return f"annotated_classes must be a list of the dataset's ({', '.join(annotated)}), got {labelled!r}"
     return None
+
+
+def _is_text(value: str) -> bool:
+    """Say whether a text can be written; JSON may hold halves of characters, which no file name can."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _find(records: Mapping[int, _T], key: Any) -> _T | None:

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfgap_datasets.frames import load_resized
-from shelfgap_datasets.pictures import read_picture
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.schema import ImageRecord
 
 HASH_BITS = 64
@@ -34,6 +33,10 @@ class Fingerprints(NamedTuple):
     centre: NDArray[np.uint64]  # (N, 2), of the upright middle
     is_turned: NDArray[np.bool_]  # (N,), black corners show that the picture was turned
 
+    def of(self, chosen: NDArray[np.bool_]) -> Fingerprints:
+        """Return those of some of the pictures, bool (N,)."""
+        return Fingerprints(self.whole[chosen], self.centre[chosen], self.is_turned[chosen])
+
 
 class Turn(NamedTuple):
     """How a picture was turned: degrees, and (height, width) of its upright frame in canvas heights."""
@@ -48,12 +51,11 @@ def fingerprint_images(
     """Take the fingerprints of pictures of a dataset, on all cores.
 
     Raises:
-        OSError: a picture cannot be read.
-        FrameError: a JPEG is damaged.
+        DatasetError: a picture cannot be read.
     """
 
     def take(record: ImageRecord) -> tuple[tuple[int, int], tuple[int, int], bool]:
-        image = load_resized(read_picture(root, record.file_name), (_LOADED, _LOADED))
+        image = load_picture(root, record.file_name, (_LOADED, _LOADED))
         return fingerprint(image, record.width / record.height)
 
     whole, centre = np.zeros((2, len(records), 2), np.uint64)

@@ -38,10 +38,10 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
         DatasetError: none of `classes` is labelled in some part, or a picture is missing.
     """
     wanted = _wanted_classes(parts, classes)
-    records: dict[str, ImageRecord] = {}
+    records: dict[str, ImageRecord] = {}  # by content
     rejections: list[Rejection] = []
     with written_whole(to) as partial:
-        for part in parts:
+        for number, part in enumerate(parts):
             prefix = f"{part.folder}/" if part.folder else ""
             rejections += [replace(row, source=prefix + row.source) for row in part.dataset.rejections]
             for image in part.dataset.images:
@@ -49,14 +49,15 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
                     name for name in wanted if name in part.dataset.annotated_classes and image.is_labelled(name)
                 )
                 known = replace(image.of_classes(wanted), annotated_classes=labelled)
-                if (first := records.get(image.sha256)) is not None:
-                    records[image.sha256] = _joined(first, known)
+                content = image.sha256 or f"{number}:{image.file_name}"  # one without a hash equals no other
+                if (first := records.get(content)) is not None:
+                    records[content] = _joined(first, known)
                     continue
                 target = _free(partial / IMAGES_DIR / f"{prefix}{image.file_name}")
                 name = target.relative_to(partial / IMAGES_DIR).as_posix()
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link_picture(part.root, image.file_name, target)
-                records[image.sha256] = replace(known, file_name=name, source=prefix + image.source)
+                records[content] = replace(known, file_name=name, source=prefix + image.source)
         images = (replace(r, annotated_classes=_own(r.annotated_classes, wanted)) for r in records.values())
         merged = Dataset(tuple(images), wanted, tuple(rejections))
         save_dataset(partial, merged)
@@ -73,13 +74,14 @@ def _free(path: Path) -> Path:
 
 
 def _joined(first: ImageRecord, other: ImageRecord) -> ImageRecord:
-    """Return the first of two records of one picture with the labels of both."""
+    """Return the first of two records of one picture with the labels of both.
+
+    Occluders that the other brings are not pixelated, whatever the first was.
+    """
     labelled = {*(first.annotated_classes or ()), *(other.annotated_classes or ())}
-    return replace(
-        first,
-        boxes=union(first.boxes, other.boxes),
-        annotated_classes=in_order(labelled),
-    )
+    joined = replace(first, boxes=union(first.boxes, other.boxes), annotated_classes=in_order(labelled))
+    occluders = [record.of_classes(("occluder",)).boxes for record in (first, joined)]
+    return replace(joined, redacted=first.redacted and occluders[0] == occluders[1])
 
 
 def _own(labelled: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -14,12 +14,13 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
+from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.schema import DatasetError, ImageRecord
+from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 
 SHARDS_DIR = "shards"
 INDEX_FILE = "index.json"
@@ -84,6 +85,14 @@ def link_picture(root: Path, file_name: str, target: Path) -> None:
         copy_picture(root, file_name, target)
 
 
+def unlisted_pictures(root: Path, dataset: Dataset) -> list[str]:
+    """Return the names of pictures that no record of the dataset names."""
+    listed = {image.file_name for image in dataset.images}
+    folder = root / IMAGES_DIR
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in (*files, *(shard_index(root) or ())) if name not in listed)
+
+
 def shard_index(root: Path) -> dict[str, tuple[str, int, int]] | None:
     """Return shard, offset and size of each picture by file name; None where pictures are files.
 
@@ -138,7 +147,8 @@ def pack(
             if progress is not None:
                 progress(len(index), len(dataset.images))
         (partial / SHARDS_DIR / INDEX_FILE).write_text(json.dumps(index) + "\n", encoding="utf-8")
-        save_dataset(partial, dataset)
+        save_dataset(partial, replace(dataset, rejections=(*load_rejections(root), *dataset.rejections)))
+        keep_version(root, partial)
     return [to / SHARDS_DIR / name for name in names]
 
 

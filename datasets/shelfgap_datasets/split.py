@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from shelfgap_datasets.duplicates import Pairs, join_groups, near_pairs
-from shelfgap_datasets.fingerprint import fingerprint_images
+from shelfgap_datasets.fingerprint import Fingerprints, fingerprint_images
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Rejection, Split
 
@@ -48,12 +48,9 @@ def split_dataset(
         progress: called with (pictures hashed, pictures in all).
 
     Raises:
-        DatasetError: too few groups to fill every split.
+        DatasetError: too few groups to fill every split, or a picture cannot be read.
     """
-    try:
-        prints = fingerprint_images(root, dataset.images, progress)
-    except OSError as error:
-        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
+    prints = fingerprint_images(root, dataset.images, progress)
     groups = group_names(dataset.images, near_pairs(prints, duplicates))
     sides = {name: assign(name, split) for name in set(groups)}
     missing = [side for side in SPLITS if side not in sides.values() and _share(side, split) > 0]
@@ -90,12 +87,21 @@ def extend_split(
     """
     if all(image.split is None for image in dataset.images):
         return split_dataset(root, dataset, split, duplicates, progress)
-    try:
-        prints = fingerprint_images(root, dataset.images, progress)
-    except OSError as error:
-        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
-    links = list(near_pairs(prints, duplicates))
-    images, names = dataset.images, group_names(dataset.images, links)
+    prints = fingerprint_images(root, dataset.images, progress)
+    linked = _linked_sides(dataset.images, prints, duplicates)
+    rejections = list(dataset.rejections)
+
+    def reject(image: ImageRecord, between: set[Split]) -> None:
+        reason = f"links scenes that stand in {' and '.join(sorted(between))}"
+        rejections.append(Rejection(image.source, reason, "leave it out, or start a new line of versions"))
+
+    # those that link two sides themselves go first, so that others of their scene need not go with them
+    stays = np.array([len(between) < 2 for between in linked], np.bool_)
+    for image, between in zip(dataset.images, linked, strict=True):
+        if len(between) > 1:
+            reject(image, between)
+    images = [image for image, stay in zip(dataset.images, stays, strict=True) if stay]
+    names = group_names(images, near_pairs(prints.of(stays), duplicates))
     sides: dict[str, set[Split]] = defaultdict(set)
     groups: dict[str, str] = {}
     for image, name in zip(images, names, strict=True):
@@ -103,17 +109,34 @@ def extend_split(
             sides[name].add(image.split)
             groups.setdefault(name, image.group or name)
     kept: list[ImageRecord] = []
-    rejections = list(dataset.rejections)
     for image, name in zip(images, names, strict=True):
         if image.split is not None:
             kept.append(image)
         elif len(sides[name]) > 1:
-            reason = f"links scenes that stand in {' and '.join(sorted(sides[name]))}"
-            rejections.append(Rejection(image.source, reason, "leave it out, or start a new line of versions"))
+            reject(image, sides[name])
         else:
             side = next(iter(sides[name]), None) or assign(name, split)
             kept.append(replace(image, group=groups.get(name, name), split=side))
     return replace(dataset, images=tuple(kept), rejections=tuple(rejections))
+
+
+def _linked_sides(images: Sequence[ImageRecord], prints: Fingerprints, duplicates: DuplicateParams) -> list[set[Split]]:
+    """Return for each new image the sides of the images that it is linked to itself; nothing for one with a split."""
+    keys = [sequence_key(image) for image in images]
+    _, twins = np.unique(prints.whole[:, 0], return_inverse=True)  # of equal hashes `near_pairs` looks at the first
+    of_key: dict[str, set[Split]] = defaultdict(set)
+    of_twins: dict[int, set[Split]] = defaultdict(set)
+    for image, key in zip(images, keys, strict=True):
+        if image.split is not None:
+            of_key[key].add(image.split)
+    for one, other in chain.from_iterable(pairs.tolist() for pairs in near_pairs(prints, duplicates)):
+        for new, old in ((one, images[other].split), (other, images[one].split)):
+            if old is not None:
+                of_twins[twins[new]].add(old)
+    return [
+        of_key[key] | of_twins[twin] if image.split is None else set()
+        for image, key, twin in zip(images, keys, twins.tolist(), strict=True)
+    ]
 
 
 def group_names(images: Sequence[ImageRecord], near: Iterable[Pairs]) -> list[str]:

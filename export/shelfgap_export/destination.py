@@ -10,6 +10,8 @@ import fcntl
 import http.client
 import re
 import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -17,7 +19,7 @@ from urllib.parse import quote
 from shelfgap_edge.durable import write_durably
 from shelfgap_edge.errors import PullError
 from shelfgap_edge.pull.index import MAX_INDEX_BYTES
-from shelfgap_edge.pull.source import DirectorySource, Source, directory_of, read_small, scheme_of
+from shelfgap_edge.pull.source import Body, DirectorySource, Source, directory_of, read_small, scheme_of
 from shelfgap_edge.pull.source_http import HttpSource, http_failure, http_request, send
 from shelfgap_edge.pull.source_s3 import S3Source, s3_failure
 
@@ -72,13 +74,24 @@ def read_or_none(source: Source, name: str) -> bytes | None:
         return None
 
 
+class _FolderToBe(DirectorySource):
+    """A folder that may not be there yet: nothing lies in it."""
+
+    @contextmanager
+    def open(self, name: str, offset: int = 0) -> Iterator[Body]:
+        """Open the file of that name in the folder."""
+        if not Path(self.where).exists():
+            raise FileNotFoundError(f"{self.where}: no such folder")
+        with super().open(name, offset) as body:
+            yield body
+
+
 class DirectoryDestination:
-    """A plain folder, which a web server or a stick may serve; made if absent."""
+    """A plain folder, which a web server or a stick may serve; made with the first file, if absent."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
-        self.source: Source = DirectorySource(root)
+        self.source: Source = _FolderToBe(root)
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes, None if there is none."""
@@ -93,6 +106,7 @@ class DirectoryDestination:
 
     def replace(self, name: str, content: bytes, expected: bytes | None) -> None:
         """Write a file if it still has the expected content."""
+        self._root.mkdir(parents=True, exist_ok=True)
         with (self._root / ".publish.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if read_or_none(self.source, name) != expected:

@@ -22,6 +22,10 @@ BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory; the .tar
 def write(context: typer.Context, workspace: WorkspaceOption = Path(), as_json: AsJson = False) -> None:
     """Write release/bundle and release/bundle.tar, if the gate passed; make keys, sign, rebuild."""
     if context.invoked_subcommand is not None:
+        if workspace != Path() or as_json:
+            raise typer.BadParameter(
+                f"--workspace and --json stand after {context.invoked_subcommand}, if it takes them"
+            )
         return
     from shelfgap_flows.stages import bundle_stage
     from shelfgap_flows.workspace import Workspace

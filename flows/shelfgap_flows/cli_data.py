@@ -289,6 +289,8 @@ def redact(
         print_json({"dataset": str(dataset), **asdict(report)})
     else:
         print(f"{dataset}: {report.boxes} boxes pixelated in {report.redacted} pictures, {report.already} were before")
+        if report.unlisted:
+            print(f"  {report.unlisted} pictures that no record names stay as they are; see: shelfgap data check")
 
 
 @data_app.command(epilog="Example: shelfgap data split data/dataset")

@@ -60,6 +60,8 @@ def publish(
             "give one of BUNDLE, --promote, --withdraw (alone or with --allow-rollback), --allow-rollback, --refresh, "
             "--list"
         )
+    if ring is not None and (withdraw is not None or refresh or show):
+        raise typer.BadParameter("--ring goes with BUNDLE, --promote or --allow-rollback; --withdraw is for all rings")
     if show:
         _show(read_index(open_destination(to)), as_json)
         return

@@ -18,7 +18,7 @@ from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.labelling.review import Remark, ReviewFormat, require_empty, write_review
 from shelfgap_datasets.params import DuplicateParams
-from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.schema import Box, Dataset, ImageRecord
 from shelfgap_datasets.split import group_names
 from shelfgap_edge.postprocess import Detections
 from shelfgap_export.parity import torch_detections
@@ -97,10 +97,7 @@ def _grouped(root: Path, dataset: Dataset, duplicates: DuplicateParams) -> Datas
     """
     if all(image.group is not None for image in dataset.images):
         return dataset
-    try:
-        prints = fingerprint_images(root, dataset.images)
-    except OSError as error:
-        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root}") from None
+    prints = fingerprint_images(root, dataset.images)
     names = group_names(dataset.images, near_pairs(prints, duplicates))
     grouped = (replace(image, group=name) for image, name in zip(dataset.images, names, strict=True))
     return replace(dataset, images=tuple(grouped))

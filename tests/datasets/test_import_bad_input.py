@@ -212,6 +212,35 @@ def test_a_link_out_of_the_source_is_refused(tmp_path, coco_source, run_import):
     assert not (to / "images" / "images" / "link.jpg").exists()
 
 
+def test_a_linked_folder_is_told_of(tmp_path, coco_source, run_import):
+    source = coco_source()
+    paint(tmp_path / "elsewhere" / "1.jpg", 5)
+    (source / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    report, to = run_import(source)
+    assert report.images == 3
+    assert reasons(to) == {("more", "a linked folder is not entered")}
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "images").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(DatasetError, match=r"no pictures in this folder; .*; images: a linked folder is not entered"):
+        run_import(tmp_path / "links")
+
+
+def test_a_folder_that_cannot_be_listed_costs_none_beside_it(coco_source, run_import):
+    source = coco_source()
+    place = os.open(source, os.O_RDONLY)
+    for _ in range(20):  # deeper than a path may be long; a closed folder is none to root
+        os.mkdir("d" * 250, dir_fd=place)
+        inside = os.open("d" * 250, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inside
+    os.close(place)
+    report, to = run_import(source)
+    assert report.images == 3
+    ((where, reason),) = reasons(to)
+    assert where.startswith("dddd")
+    assert reason == "a folder that cannot be listed (File name too long)"
+
+
 def test_a_size_that_is_not_the_pictures_is_refused(coco_source, run_import):
     source = coco_source()
     paint(source / "images" / "x.jpg", 9)

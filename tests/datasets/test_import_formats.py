@@ -26,6 +26,18 @@ def write_yolo_box(root: Path) -> None:
     (root / "a.txt").write_text(f"1 {25 / 80} {30 / 60} {30 / 80} {20 / 60}\n")
 
 
+def write_yolo_quoted_numbers(root: Path) -> None:
+    write_yolo_box(root)
+    (root / "data.yaml").write_text("names: {'0': Shoe, '1': Empty}\n")
+
+
+def write_coco_float_ids(root: Path) -> None:
+    document = coco({"a.jpg": [[10, 20, 30, 20]]})
+    document["images"][0]["id"] = 1.0
+    document["annotations"][0] |= {"image_id": 1, "category_id": 3.0}
+    (root / "_annotations.coco.json").write_text(json.dumps(document))
+
+
 def write_yolo_polygon(root: Path) -> None:
     (root / "data.yaml").write_text("names: {0: Shoe, 1: Empty}\n")
     points = [(10, 30), (25, 20), (40, 30), (25, 40)]
@@ -97,9 +109,11 @@ FORMATS = {
     "label-studio turned": write_label_studio_turned,
     "label-studio min": write_label_studio_min,
     "coco": write_coco,
+    "coco float ids": write_coco_float_ids,
     "createml": write_createml,
     "yolo": write_yolo_box,
     "yolo polygon": write_yolo_polygon,
+    "yolo quoted numbers": write_yolo_quoted_numbers,
     "voc": write_voc,
 }
 
@@ -129,6 +143,31 @@ def test_sets_below_one_folder_are_joined_and_equal_names_stay_apart(tmp_path, r
     report, to = run_import(source)
     assert report.images == 2
     assert {i.file_name for i in load_dataset(to).images} == {"one/a.jpg", "two/a.jpg"}
+
+
+@pytest.mark.parametrize("kind", ["yolo", "coco", "cvat"])
+def test_of_sets_that_list_different_classes_each_picture_says_what_was_looked_for(tmp_path, run_import, kind):
+    source = tmp_path / "source"
+    for number, listed in enumerate((["empty"], ["empty", "low"])):
+        folder = source / str(number)
+        paint(folder / "a.jpg", number)
+        if kind == "yolo":
+            (folder / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+            (folder / "data.yaml").write_text(f"names: [{', '.join(listed)}]\n")
+        elif kind == "coco":
+            categories = [{"id": 3 + i, "name": name} for i, name in enumerate(listed)]
+            document = coco({"a.jpg": [[1, 1, 9, 9]]}) | {"categories": categories}
+            (folder / "labels.json").write_text(json.dumps(document))
+        else:
+            labels = "".join(f"<label><name>{name}</name></label>" for name in listed)
+            box = '<image id="0" name="a.jpg"><box label="empty" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'
+            xml = f"<annotations><meta><task><labels>{labels}</labels></task></meta>{box}</annotations>"
+            (folder / "annotations.xml").write_text(xml)
+    report, to = run_import(source)
+    assert report.format == kind
+    dataset = load_dataset(to)
+    assert dataset.annotated_classes == ("gap", "low")
+    assert [image.annotated_classes for image in dataset.images] == [("gap",), None]
 
 
 def test_two_formats_in_one_folder_ask_which(tmp_path, run_import):

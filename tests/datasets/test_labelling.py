@@ -80,6 +80,18 @@ def test_a_round_trip_loses_nothing(tmp_path_factory, format, records):
         assert_same_labels(image, back[image.sha256])
 
 
+def test_label_studio_finds_pictures_whatever_their_names(tmp_path):
+    names = ("aisle 3 + 4.jpg", "50%20 off.png", "shelf#2?.jpg", "a&d=b.jpg")
+    dataset = some_dataset(tmp_path / "data")
+    renamed = tuple(replace(image, file_name=name) for image, name in zip(dataset.images, names, strict=True))
+    for old, new in zip(dataset.images, renamed, strict=True):
+        (tmp_path / "data" / "images" / old.file_name).rename(tmp_path / "data" / "images" / new.file_name)
+    save_dataset(tmp_path / "data", replace(dataset, images=renamed))
+    export_dataset(tmp_path / "data", load_dataset(tmp_path / "data"), "label-studio", tmp_path / "out")
+    assert import_source(tmp_path / "out", tmp_path / "back", class_aliases={}).rejected == 0
+    assert [image.file_name for image in load_dataset(tmp_path / "back").images] == sorted(names)
+
+
 def some_dataset(root: Path) -> Dataset:
     box = Box("gap", (10.12345, 20.0, 40.98765, 40.0))
     records = [

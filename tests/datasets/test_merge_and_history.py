@@ -10,10 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from labelled_pictures import paint
-from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.checks import check_dataset
+from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.intake.importer import import_source
+from shelfgap_datasets.labelling.correct import correct_dataset
+from shelfgap_datasets.labelling.export import export_dataset
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams
+from shelfgap_datasets.pictures import pack
 from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection
 from shelfgap_datasets.split import extend_split, split_dataset
 
@@ -88,6 +92,53 @@ def test_an_import_keeps_what_was_looked_for_in_each_picture(tmp_path):
     ]
 
 
+def test_pictures_without_a_hash_are_not_taken_for_one_another(tmp_path):
+    one, two = part(tmp_path / "one", (1, 2), "one"), part(tmp_path / "two", (1, 3), "two")
+    bare = replace(one, dataset=replace(one.dataset, images=tuple(replace(i, sha256="") for i in one.dataset.images)))
+    merged = merge_datasets([bare, two, bare], tmp_path / "all")
+    names = [image.file_name for image in merged.images]
+    assert names == ["one/1.png", "one/2.png", "two/1.png", "two/3.png", "one/1-2.png", "one/2-2.png"]
+    assert [len(image.boxes) for image in merged.images] == [1] * 6
+
+
+def test_an_occluder_that_another_labeller_adds_to_a_redacted_picture_is_to_be_redacted(tmp_path):
+    classes, seen, added = (
+        ("gap", "occluder"),
+        Box("occluder", (0.0, 0.0, 20.0, 50.0)),
+        Box("occluder", (50, 0, 79, 50)),
+    )
+    one = part(tmp_path / "one", (1, 2), "one", classes, boxes=(seen,), redacted=True)
+    two = part(tmp_path / "two", (2,), "two", classes, boxes=(seen, GAP, added))
+    merged = merge_datasets([one, two], tmp_path / "all")
+    assert [(image.file_name, image.redacted) for image in merged.images] == [("one/1.png", True), ("one/2.png", False)]
+    assert added in merged.images[1].boxes
+    two = part(tmp_path / "three", (2,), "two", classes, boxes=(seen, GAP))
+    assert [image.redacted for image in merge_datasets([one, two], tmp_path / "same").images] == [True, True]
+
+
+def test_an_import_of_a_version_keeps_group_split_and_redaction(tmp_path):
+    values = {"group": "g", "split": "val", "redacted": True}
+    part(tmp_path / "version", (1, 2), "", ("gap", "occluder"), **values)
+    (tmp_path / "version" / "version.json").write_text('{"version": "v0001"}')
+    import_source(tmp_path / "version", tmp_path / "back", class_aliases={})
+    images = load_dataset(tmp_path / "back").images
+    assert [(image.group, image.split, image.redacted) for image in images] == [("g", "val", True)] * 2
+
+
+@pytest.mark.parametrize("step", ["pack", "correct"])
+def test_what_is_made_of_a_version_is_one_so_that_no_picture_changes_sides(tmp_path, step):
+    root, to, mark = part(tmp_path / "v0001", (1, 2), "").root, tmp_path / "new", '{"version": "v0001"}'
+    (root / "version.json").write_text(mark)
+    save_dataset(root, replace(load_dataset(root), rejections=(Rejection("x.jpg", "bad", "mend"),)))
+    if step == "pack":
+        pack(root, to, pictures_per_shard=1)
+    else:
+        export_dataset(root, load_dataset(root), "coco", tmp_path / "out")
+        correct_dataset(root, tmp_path / "out", to, class_aliases={})
+    assert (to / "version.json").read_text() == mark  # `data split` goes by it
+    assert load_rejections(to) == (Rejection("x.jpg", "bad", "mend"),)
+
+
 def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path):
     part(tmp_path / "data", (1, 2), "", ("gap", "low"))
     path = tmp_path / "data" / "annotations.json"
@@ -100,6 +151,19 @@ def test_a_box_or_a_mark_of_a_class_that_was_not_labelled_is_set_aside(tmp_path)
     reasons = [row.reason for row in dataset.rejections]
     assert "class 'gap' is not annotated in 1.png" in reasons
     assert "annotated_classes must be a list of the dataset's (gap, low), got ['gap', 'products']" in reasons
+
+
+@pytest.mark.parametrize("key", ["file_name", "store"])
+def test_a_record_with_half_a_character_is_set_aside(tmp_path, key):
+    part(tmp_path / "data", (1, 2), "", store="s")
+    path = tmp_path / "data" / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["images"][0][key] = "\ud800.png"
+    path.write_text(json.dumps(raw))
+    report = check_dataset(tmp_path / "data", DUPLICATES)
+    assert [image.file_name for image in report.sound.images] == ["2.png"]
+    (bad, *_) = report.records
+    assert bad.reason == f"{key} '\\ud800.png' has a character that no text can hold"
 
 
 @pytest.mark.parametrize(
@@ -181,11 +245,33 @@ def test_a_picture_that_links_two_sides_is_left_out(divided):
     root, dataset = divided
     train, test = (next(i for i in dataset.images if i.split == side) for side in ("train", "test"))
     same_store = replace(train, store="s1"), replace(test, store="s2")
-    linking = record(root, "link.png", 77, store="s1")
+    linking, beside = record(root, "link.png", 77, store="s1"), record(root, "beside.png", 78, store="s1")
     images = [i for i in dataset.images if i not in (train, test)]
     # the link shows the scene of the one and belongs to the store of the other
     pixels = (root / "images" / test.file_name).read_bytes()
     (root / "images" / "link.png").write_bytes(pixels)
-    whole = extend_split(root, replace(dataset, images=(*images, *same_store, linking)), SPLIT, DUPLICATES)
-    assert "link.png" not in {image.file_name for image in whole.images}
+    whole = extend_split(root, replace(dataset, images=(*images, *same_store, linking, beside)), SPLIT, DUPLICATES)
+    placed = {image.file_name: image.split for image in whole.images}
+    assert "link.png" not in placed
+    assert placed["beside.png"] == "train"  # it links nothing, and is not lost with its neighbour
     assert [r.reason for r in whole.rejections] == ["links scenes that stand in test and train"]
+
+
+def test_a_copy_of_a_picture_that_is_left_out_stays_with_its_scene(divided):
+    """The copy has the very hash of what is left out, whose pairs alone tell where the scene stands."""
+    root, dataset = divided
+    train, test = (next(i for i in dataset.images if i.split == side) for side in ("train", "test"))
+    images = tuple(replace(test, store="s2") if i is test else i for i in dataset.images)
+    for name, store in (("0 link.png", "s2"), ("1 copy.png", None)):
+        shown = cv2.imread(str(root / "images" / train.file_name))
+        cv2.imwrite(str(root / "images" / name), np.clip(shown.astype(int) + 3, 0, 255).astype(np.uint8))
+        images = (
+            replace(train, file_name=name, source=name, store=store, sha256=name, group=None, split=None),
+            *images,
+        )
+    for order in (images, images[::-1]):
+        whole = extend_split(root, replace(dataset, images=order), SPLIT, DUPLICATES)
+        placed = {image.file_name: image.split for image in whole.images}
+        assert "0 link.png" not in placed
+        assert placed["1 copy.png"] == "train"
+        assert [r.source for r in whole.rejections] == ["0 link.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from labelled_pictures import paint
 from PIL import Image
 from shelfgap_datasets.checks import check_dataset
-from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.params import DuplicateParams
 from shelfgap_datasets.redact import pixelate, redact_dataset, redaction_problems
-from shelfgap_datasets.schema import Box, Dataset, ImageRecord
+from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord
 
 DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
 SIZE = (240, 320)
@@ -164,3 +165,70 @@ def test_pictures_keep_their_bytes_where_there_is_nobody(tmp_path):
     content = path.read_bytes()
     assert redact_dataset(root).boxes == 0
     assert path.read_bytes() == content
+
+
+def test_bad_records_are_set_aside_and_pictures_without_a_record_stay(shelf):
+    path = shelf / "annotations.json"
+    raw = json.loads(path.read_text())
+    raw["images"][2]["split"] = "trian"
+    raw["annotations"][0]["bbox"][2] = 0  # of the shopper
+    path.write_text(json.dumps(raw))
+    mistyped = (shelf / "images" / "c.jpg").read_bytes()
+    report = redact_dataset(shelf)
+    assert (report.redacted, report.boxes, report.unlisted) == (1, 1, 1)
+    assert [row.reason for row in load_rejections(shelf)] == [
+        "split must be one of train, val, test, got 'trian'",
+        "zero or negative area: width 0, height 200",
+    ]
+    assert (shelf / "images" / "c.jpg").read_bytes() == mistyped
+    assert check_dataset(shelf, DUPLICATES).unlisted == ("c.jpg",)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_what_is_displayed_is_pixelated_whatever_way_the_picture_is_stored(tmp_path, orientation):
+    root = tmp_path / "data"
+    stored = SIZE if orientation == 3 else SIZE[::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = root / "images" / "a.png"
+    path.parent.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (*stored, 3), np.uint8)
+    Image.fromarray(noise).save(path, exif=exif)
+    displayed = np.rot90(noise, 2 if orientation == 3 else -1)
+    record = ImageRecord(
+        file_name="a.png",
+        width=SIZE[1],
+        height=SIZE[0],
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        license="MIT",
+        consent="notice",
+        source="a.png",
+        boxes=(SHOPPER,),
+    )
+    save_dataset(root, Dataset((record,), ("occluder",)))
+    redact_dataset(root)
+    expected = pixelate(np.ascontiguousarray(displayed), record.boxes_xyxy())
+    np.testing.assert_array_equal(pixels(path), expected)
+    assert check_dataset(root, DUPLICATES, require_redacted=True).passed
+
+
+def test_a_picture_that_is_not_of_its_records_size_is_named(shelf):
+    dataset = load_dataset(shelf)
+    first = replace(dataset.images[0], width=900, boxes=(Box("occluder", (700.0, 30.0, 800.0, 230.0)),))
+    save_dataset(shelf, replace(dataset, images=(first, *dataset.images[1:])))
+    before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
+    with pytest.raises(DatasetError, match=r"a\.jpg: the record says 900x240, the picture is 320x240; run: "):
+        redact_dataset(shelf)
+    assert {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "box", [(319.99999, 10.0, 320.0, 20.0), (10.0, 239.999999, 20.0, 240.0), (0.0, 0.0, 1e-9, 9.0)]
+)
+def test_a_box_without_a_whole_pixel_costs_at_least_that_pixel(shelf, box):
+    dataset = load_dataset(shelf)
+    jpeg, png, other = dataset.images
+    png = replace(png, boxes=(Box("occluder", box),))
+    save_dataset(shelf, replace(dataset, images=(jpeg, png, other)))
+    assert redact_dataset(shelf).boxes == 2
+    assert check_dataset(shelf, DUPLICATES, require_redacted=True).passed

@@ -17,7 +17,7 @@ from shelfgap_datasets.checks import check_dataset
 from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
-from shelfgap_datasets.split import assign, group_names, sequence_key, split_dataset
+from shelfgap_datasets.split import assign, extend_split, group_names, sequence_key, split_dataset
 
 SPLIT = SplitParams(val_fraction=0.25, test_fraction=0.25, salt="s")
 DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
@@ -97,6 +97,17 @@ def test_a_split_leaks_nothing_and_is_written_and_read(make_dataset):
     assert {i.split for i in divided.images} == {"train", "val", "test"}
     save_dataset(root, divided)
     assert load_dataset(root) == divided
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_a_picture_that_cannot_be_read_is_named(make_dataset, history):
+    root, dataset = make_dataset(4)
+    path = root / "images" / "2.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    first = replace(dataset.images[0], split="train" if history else None)
+    divide = extend_split if history else split_dataset
+    with pytest.raises(DatasetError, match=r"the picture 2\.jpg cannot be read \(.*\); run: shelfgap data check"):
+        divide(root, replace(dataset, images=(first, *dataset.images[1:])), SPLIT, DUPLICATES)
 
 
 def test_one_group_only_is_an_error(make_dataset):
@@ -180,6 +191,10 @@ def test_a_picture_without_record_is_named(make_dataset):
         ("[", "not readable as JSON"),
         ("[]", "expected a COCO object with the lists images, annotations, categories"),
         (json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "gap"}]}), "no usable image"),
+        (
+            json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "Empty"}]}),
+            r"annotations\.json: the classes must be distinct ones of gap, .*, got Empty; import the folder: shelfgap",
+        ),
     ],
 )
 def test_a_damaged_dataset_is_refused(tmp_path, content, message):

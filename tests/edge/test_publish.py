@@ -287,3 +287,12 @@ def test_nothing_published_there(shop):
         read_index(shop.publisher.destination)
     with pytest.raises(PublishError, match="--create"):
         change_index(shop.publisher, index_edits.renew)
+
+
+def test_a_folder_of_a_mistyped_address_is_not_made(shop, tmp_path):
+    keys = ["--key", str(shop.signer.private), "--keys", str(shop.signer.public)]
+    for arguments in (["--list"], ["--promote", "1", "--ring", "all", *keys], [str(shop.bundle("1")), *keys]):
+        found = CliRunner().invoke(app, ["publish", "--to", str(tmp_path / "typo"), *arguments])
+        assert isinstance(found.exception, PublishError)
+        assert str(found.exception).startswith(f"{tmp_path / 'typo'}: nothing is published there; check the address")
+        assert not (tmp_path / "typo").exists()

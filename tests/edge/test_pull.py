@@ -320,12 +320,21 @@ def test_a_state_that_cannot_be_read_is_told_in_one_line(shop, capsys):
     assert capsys.readouterr().err == f"shelfgap-edge: error: {device.state / 'state.json'}: Is a directory\n"
 
 
+def state(**changes):
+    """A state that parses, and is none."""
+    plain = {"schema": "shelfgap-device/1", "highest_release": 1, "slots": {}, "trial": None, "failed": {}}
+    return json.dumps(plain | changes).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("state.json", b"{", "not JSON; delete it to start over"),
         ("state.json", b"[" * 100_000, "not JSON; delete it to start over"),
         ("state.json", b'{"schema": "x"}', "not of its schema"),
+        ("state.json", state(trial={"slot": "a", "previous": None}), "slot 'a' is on trial and holds nothing"),
+        ("state.json", state(slots={"a": {"release": "x", "version": "1"}}), "not of its schema .*; delete it"),
+        ("state.json", state(slots={"a": {"release": 1, "version": "1"}}, trial={"slot": "a"}), "not of its schema"),
         (SIGNED_INDEX, b"\0", "delete this file"),
     ],
 )

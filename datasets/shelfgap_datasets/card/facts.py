@@ -14,15 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from shelfgap_edge.errors import FrameError
 
 from shelfgap_datasets.coco import load_dataset, load_rejections
 from shelfgap_datasets.duplicates import join_groups, near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
-from shelfgap_datasets.frames import load_resized
+from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import DuplicateParams
-from shelfgap_datasets.pictures import read_picture
-from shelfgap_datasets.schema import SPLITS, UNSTATED, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.schema import SPLITS, UNSTATED, Dataset, ImageRecord
 
 COLOURS = {"gap": "#d7263d", "low": "#f4a261", "occluder": "#2a6fdb", "product": "#2a9d57"}
 _GRID = (12, 16)  # cells of the map of positions, (rows, columns)
@@ -86,12 +84,9 @@ def collect_facts(
     """
     dataset = load_dataset(root)
     images = dataset.images
-    try:
-        prints = fingerprint_images(root, images, progress)
-        with ThreadPoolExecutor() as pool:
-            luma = list(pool.map(lambda i: _luma(read_picture(root, i.file_name)), images))
-    except (OSError, FrameError) as error:
-        raise DatasetError(f"{root}: {error}; run: shelfgap data check {root} --quarantine") from None
+    prints = fingerprint_images(root, images, progress)
+    with ThreadPoolExecutor() as pool:
+        luma = list(pool.map(lambda image: _luma(root, image), images))
     joined = join_groups(len(images), near_pairs(prints, duplicates)).tolist()
     members: dict[int, list[str]] = {}
     for image, group in zip(images, joined, strict=True):
@@ -129,8 +124,8 @@ def _counted(values: Iterable[str], order: Sequence[str]) -> dict[str, int]:
     return {name: counts[name] for name in order if counts[name]}
 
 
-def _luma(picture: bytes) -> float:
-    grey = cv2.cvtColor(load_resized(picture, _LUMA_PX), cv2.COLOR_RGB2GRAY)
+def _luma(root: Path, record: ImageRecord) -> float:
+    grey = cv2.cvtColor(load_picture(root, record.file_name, _LUMA_PX), cv2.COLOR_RGB2GRAY)
     return float(grey.mean())
 
 
@@ -203,7 +198,7 @@ def _choose(dataset: Dataset, count: int) -> list[ImageRecord]:
 def _thumbnail(root: Path, record: ImageRecord) -> str:
     scale = min(1.0, _THUMBNAIL_PX / max(record.width, record.height))
     size = (max(1, round(record.height * scale)), max(1, round(record.width * scale)))
-    picture = load_resized(read_picture(root, record.file_name), size)
+    picture = load_picture(root, record.file_name, size)
     for box in record.boxes:
         red, green, blue = (int(COLOURS[box.class_name][i : i + 2], 16) for i in (1, 3, 5))
         (x1, y1), (x2, y2) = ((round(box.xyxy[i] * scale), round(box.xyxy[i + 1] * scale)) for i in (0, 2))

@@ -76,7 +76,7 @@ def read_coco(tree: SourceTree, documents: Mapping[str, Any]) -> Reading:
                     boxes=tuple(boxes.pop(image_id, ())),
                     stated_size=as_size(image.get("height"), image.get("width")),
                     stated=record_keys(image | {"license": _license(image.get("license"), licenses)}),
-                    labelled=_labelled(image.get("annotated_classes")),
+                    labelled=_labelled(image.get("annotated_classes"), names),
                 )
             )
         for image_id, orphans in boxes.items():
@@ -114,10 +114,10 @@ def _boxes_by_image(
     return boxes
 
 
-def _labelled(value: object) -> tuple[str, ...] | None:
-    """Return the classes that our own contract says were looked for in a picture; None where it says nothing."""
+def _labelled(value: object, names: Mapping[int | str, str]) -> tuple[str, ...]:
+    """Return the classes that our own contract says were looked for in a picture, else the categories of its file."""
     if not isinstance(value, list):
-        return None
+        return tuple(names.values())
     return tuple(label for name in value if (label := as_label(name)) is not None)
 
 
@@ -164,5 +164,7 @@ def _polygon_bounds(segmentation: object) -> tuple[float, float, float, float] |
 
 
 def _key(value: object) -> int | str | None:
-    """Return an id that can be looked up; tools write numbers or texts."""
+    """Return an id that can be looked up; tools write numbers, pandas among them 1 as 1.0, or texts."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None

@@ -40,10 +40,12 @@ def read_cvat(tree: SourceTree) -> Reading:
         if root.tag != "annotations":
             continue
         reading.files += 1
+        listed = []
         for label in root.iterfind("meta//labels/label"):
             name = as_label(label.findtext("name"))
             if name is not None and name != RECORD_TAG and label.findtext("type") != "tag":
                 reading.name_class(name)
+                listed.append(name)
         for track in root.iterfind("track"):
             reading.reject(f"{path}: track {track.get('id')}", "a track of a video", "export as CVAT for images 1.1")
         for row, image in enumerate(root.iterfind("image")):
@@ -58,6 +60,7 @@ def read_cvat(tree: SourceTree) -> Reading:
                     boxes=tuple(_boxes(where, image, reading)),
                     stated_size=as_size(image.get("height"), image.get("width")),
                     stated=_record(image),
+                    labelled=tuple(listed) or None,
                 )
             )
     return reading

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
-from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, VERSION_FILE, load_dataset, save_dataset
+from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, keep_version, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import boxes_of_picture, union
 from shelfgap_datasets.intake.class_names import map_names
@@ -83,6 +83,7 @@ def import_source(
 ) -> ImportReport:
     """Import the labelled pictures below a folder; several sets below it become one dataset.
 
+    Where sets list different classes, each picture says which were looked for in it.
     Bad records are set aside in `rejected.jsonl`. Splits of the source are dropped, since they often leak;
     those of a version that `data ingest` made are kept. Importing
     again gives the same bytes.
@@ -116,7 +117,8 @@ def import_source(
     except OSError as error:
         raise DatasetError(f"{source}: cannot be listed ({error.strerror})") from None
     if not tree.pictures:
-        raise DatasetError(f"{source}: no pictures in this folder; expected labelled photographs")
+        refused = f"; {tree.rejections[0].source}: {tree.rejections[0].reason}" if tree.rejections else ""
+        raise DatasetError(f"{source}: no pictures in this folder; expected labelled photographs{refused}")
     reading = read_annotations(tree, source, format)
     names = map_names(reading.class_names, class_aliases, class_map)
     counts = Counter(box.label for image in reading.images for box in image.boxes)
@@ -144,6 +146,7 @@ def import_source(
         for picture in tree.pictures
         if picture not in by_picture and crc32(picture.encode()) % shards == number
     ]
+    annotated = in_order(names.values())
     records: dict[str, ImageRecord] = {}  # by SHA-256
     taken: set[str] = set()
     merged = 0
@@ -161,7 +164,7 @@ def import_source(
             rejections += problems
             if boxes is None:
                 continue
-            labelled = _labelled(images, names, boxes)
+            labelled = _labelled(images, names, boxes, annotated)
             stated = {**({"store": store} if store else {}), **provenance.of(path), **_stated(images), **given}
             problem = _rights_problem(stated, allow_unstated)
             if problem:
@@ -173,7 +176,7 @@ def import_source(
                 first = records[digest]
                 both = None
                 if first.annotated_classes is not None and labelled is not None:
-                    both = in_order((*first.annotated_classes, *labelled))
+                    both = _own({*first.annotated_classes, *labelled}, annotated)
                 records[digest] = replace(first, boxes=union(first.boxes, boxes), annotated_classes=both)
                 continue
             name = _free_name(path, picture.suffix, taken)
@@ -200,7 +203,6 @@ def import_source(
             last = rejections[-1] if rejections else None
             reason = f"; last reason: {last.source}: {last.reason}; {last.action}" if last else ""
             raise NothingUsableError(f"{source}: no usable picture with an annotation{reason}", tuple(rejections))
-        annotated = in_order(names.values())
         dataset = Dataset(tuple(records.values()), annotated, tuple(rejections))
         save_dataset(partial, dataset)
         report = _report(reading.format, dataset, unmapped, merged)
@@ -209,19 +211,21 @@ def import_source(
 
 
 def _with_history(source: Path, to: Path, records: dict[str, ImageRecord]) -> dict[str, ImageRecord]:
-    """Keep the groups and splits of a version that `data ingest` made; those of any other source are dropped."""
-    marker = source / VERSION_FILE
-    if not marker.is_file():
+    """Keep what a version that `data ingest` made says of its pictures; groups and splits of others are dropped."""
+    if not keep_version(source, to):
         return records
-    (to / VERSION_FILE).write_bytes(marker.read_bytes())
     before = {image.sha256: image for image in load_dataset(source).images}
-    return {
-        digest: replace(record, group=before[digest].group, split=before[digest].split) if digest in before else record
+    kept = {
+        digest: replace(record, group=known.group, split=known.split, redacted=known.redacted)
         for digest, record in records.items()
+        if (known := before.get(digest)) is not None
     }
+    return records | kept
 
 
-def _labelled(images: list[SourceImage], names: Mapping[str, str], boxes: tuple[Box, ...]) -> tuple[str, ...] | None:
+def _labelled(
+    images: list[SourceImage], names: Mapping[str, str], boxes: tuple[Box, ...], annotated: tuple[str, ...]
+) -> tuple[str, ...] | None:
     """Return the classes that were looked for in a picture, by all its annotations; None for all of the source.
 
     Whoever drew a box of a class has looked for it.
@@ -230,7 +234,13 @@ def _labelled(images: list[SourceImage], names: Mapping[str, str], boxes: tuple[
         return None
     looked_for = {names[name] for image in images for name in image.labelled or () if name in names}
     looked_for |= {box.class_name for box in boxes}
-    return in_order(looked_for)
+    return _own(looked_for, annotated)
+
+
+def _own(classes: set[str], annotated: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return classes in their order, None where they are all of the source."""
+    listed = in_order(classes)
+    return None if listed == annotated else listed
 
 
 def _stated(images: list[SourceImage]) -> dict[str, str]:

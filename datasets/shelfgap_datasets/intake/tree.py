@@ -49,7 +49,8 @@ class SourceTree:
         pictures: relative paths of all files named like a picture.
         annotations: relative paths of all files named like an annotation.
         notices: relative paths of licence files.
-        rejections: files that must not be read: links that leave the folder, names that are not UTF-8.
+        rejections: what must not or cannot be read: linked and closed folders, links that leave the folder, names that
+            are not UTF-8.
     """
 
     root: Path
@@ -140,15 +141,28 @@ class SourceTree:
 
 
 def scan(root: Path) -> SourceTree:
-    """List the files below `root`; hidden ones and linked folders are not entered.
+    """List the files below `root`; hidden ones are passed over, linked folders and those that are closed are rejected.
 
     Raises:
         OSError: the folder cannot be listed.
     """
     root = root.resolve()
     tree = SourceTree(root)
-    for folder, folders, files in os.walk(root, onerror=_raise):
+
+    def set_aside(folder: Path, reason: str, action: str) -> None:
+        tree.rejections.append(Rejection(_shown(folder.relative_to(root)), reason, action))
+
+    def closed(error: OSError) -> None:
+        folder = Path(error.filename)
+        if folder == root:
+            raise error
+        set_aside(folder, f"a folder that cannot be listed ({error.strerror})", "open it to this user, or move it away")
+
+    for folder, folders, files in os.walk(root, onerror=closed):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):  # noqa: PTH114, PTH118 - of too long a path Path raises
+                set_aside(Path(folder, name), "a linked folder is not entered", "put the folder itself there")
         for name in sorted(files):
             suffix = PurePosixPath(name).suffix.lower()
             is_notice = name.lower() in _NOTICES
@@ -158,8 +172,7 @@ def scan(root: Path) -> SourceTree:
             relative = path.relative_to(root).as_posix()
             refusal = _refusal(root, path)
             if refusal:
-                shown = relative.encode("utf-8", "replace").decode("utf-8")
-                tree.rejections.append(Rejection(shown, *refusal))
+                set_aside(path, *refusal)
             elif is_notice:
                 tree.notices.append(relative)
             elif suffix in PICTURE_SUFFIXES:
@@ -189,5 +202,5 @@ def _stem(name: str) -> str:
     return PurePosixPath(name).stem
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _shown(path: Path) -> str:
+    return path.as_posix().encode("utf-8", "replace").decode("utf-8")

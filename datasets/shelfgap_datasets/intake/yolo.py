@@ -79,6 +79,7 @@ def read_yolo(tree: SourceTree, *, wanted: bool) -> Reading:
                 boxes=tuple(_boxes(path, text, classes, reading)),
                 boxes_are_fractions=True,
                 stated={"license": classes.license} if classes and classes.license else {},
+                labelled=tuple(classes.names.values()) if classes else None,
             )
         )
     for path in sorted(used):
@@ -168,10 +169,15 @@ def _numbered_names(value: object) -> dict[int, str] | None:
     if isinstance(value, list):
         pairs = list(enumerate(value))
     elif isinstance(value, dict):
-        pairs = [(key, name) for key, name in value.items() if isinstance(key, int)]
+        pairs = [(int(key), name) for key, name in value.items() if isinstance(key, int) or _is_number(key)]
     else:
         return None
     return {key: label for key, name in pairs if (label := as_label(name)) is not None}
+
+
+def _is_number(key: object) -> bool:
+    """Say whether a key is a class number that a tool wrote in quotes."""
+    return isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10
 
 
 def _nearest(lists: Mapping[str, _ClassList], folder: str) -> _ClassList | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
+from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import boxes_of_picture
 from shelfgap_datasets.intake.class_names import map_names
@@ -42,9 +42,9 @@ def correct_dataset(
     """Write a new version of a dataset with the boxes of corrected pictures replaced.
 
     Pictures are known by their content where the corrections bring them along, else by their file name. Everything
-    else about a picture stays, its group and split too. A box that the tool only rounded stays as it was. A redacted
-    picture whose occluder boxes changed must be redacted again. A class that the corrections add was looked for in the
-    pictures that came back only.
+    else about a picture stays, its group and split too; so do the records that were left out before. A box that the
+    tool only rounded stays as it was. A redacted picture whose occluder boxes changed must be redacted again. A class
+    that the corrections add was looked for in the pictures that came back only.
 
     Args:
         root: dataset directory; it is not changed.
@@ -109,9 +109,9 @@ def correct_dataset(
     with written_whole(to) as partial:
         for file_name in by_name:
             copy_picture(root, file_name, partial / IMAGES_DIR / file_name)
-        save_dataset(
-            partial, replace(dataset, images=images_now, annotated_classes=annotated, rejections=tuple(rejections))
-        )
+        left_out = (*load_rejections(root), *dataset.rejections, *rejections)
+        save_dataset(partial, replace(dataset, images=images_now, annotated_classes=annotated, rejections=left_out))
+        keep_version(root, partial)
     changed = tuple(n.file_name for o, n in zip(dataset.images, images_now, strict=True) if o.boxes != n.boxes)
     return CorrectionReport(len(corrected), changed, tuple(rejections))
 

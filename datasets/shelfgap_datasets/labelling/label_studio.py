@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from shelfgap_datasets.intake.model import RECORD_KEYS
@@ -43,9 +44,14 @@ def write_tasks(folder: Path, tasks: list[dict[str, Any]], classes: tuple[str, .
 
 
 def task_data(image: ImageRecord, image_prefix: str) -> dict[str, str]:
-    """Return the `data` of a task: where its picture is, and what is stated of it."""
+    """Return the `data` of a task: where its picture is, and what is stated of it.
+
+    In a web address a name is escaped; a key of a storage (`s3://...`) stands there as it is.
+    """
+    is_key = "://" in image_prefix and not image_prefix.startswith(("http://", "https://"))
+    name = image.file_name if is_key else quote(image.file_name)
     stated = {key: value for key in RECORD_KEYS if (value := getattr(image, key)) is not None}
-    return {"image": image_prefix + image.file_name, **stated}
+    return {"image": image_prefix + name, **stated}
 
 
 def label_result(image: ImageRecord, box: Box) -> dict[str, Any]:

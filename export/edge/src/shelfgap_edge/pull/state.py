@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,14 @@ def load_state(folder: Path) -> State:
     try:
         if raw["schema"] != _SCHEMA:
             raise ValueError(f"schema {raw['schema']!r}, expected {_SCHEMA}")
+        slots = {slot: Installed(int(entry["release"]), str(entry["version"])) for slot, entry in raw["slots"].items()}
+        trial = None if raw["trial"] is None else Trial(**raw["trial"])
+        if trial is not None and trial.slot not in slots:
+            raise ValueError(f"slot {trial.slot!r} is on trial and holds nothing")
         return State(
             highest_release=int(raw["highest_release"]),
-            slots={slot: Installed(**entry) for slot, entry in raw["slots"].items()},
-            trial=None if raw["trial"] is None else Trial(**raw["trial"]),
+            slots=slots,
+            trial=None if trial is None else replace(trial, starts=int(trial.starts)),
             failed={int(number): Failure(**entry) for number, entry in raw["failed"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
