@@ -12,8 +12,10 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import numpy as np
+import pytest
 from running_service import edge_toml, start, token_of
 
+JPEGS, REQUESTS = (int(os.environ.get(f"SHELFGAP_BAD_{kind}", "300")) for kind in ("JPEGS", "REQUESTS"))
 LIMITS = "[limits]\nframes_per_minute = 600000\nburst = 100000\nfailed_logins_per_minute = 1000000\n"
 HTTP = "max_body_bytes = 262144\nmax_megapixels = 1\nbody_seconds = 60\n"
 MARKERS = bytes((0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xE1, 0xFE, 0xD9, 0xD0, 0x00))
@@ -148,14 +150,14 @@ def bombard(running, to_jpeg, good: bytes, jpegs: int, requests: int) -> tuple[C
     return pictures, answers
 
 
+@pytest.mark.timeout(600 + (JPEGS + REQUESTS) // 10)
 def test_bad_pictures_and_requests(tmp_path, bundle, to_jpeg, bright_square):
-    jpegs, requests = (int(os.environ.get(f"SHELFGAP_BAD_{kind}", "300")) for kind in ("JPEGS", "REQUESTS"))
     good = to_jpeg(bright_square())
     running = start(edge_toml(tmp_path, bundle, ["c0", "c1"], LIMITS, HTTP), tmp_path / "log").wait_ready()
     running.post("c1", good)
-    pictures, answers = bombard(running, to_jpeg, good, jpegs, requests)
-    assert pictures[422] > jpegs / 20
-    assert sum(answers.values()) == requests
+    pictures, answers = bombard(running, to_jpeg, good, JPEGS, REQUESTS)
+    assert pictures[422] > JPEGS / 20
+    assert sum(answers.values()) == REQUESTS
     text = running.request("GET", f"{running.admin}/metrics").body["text"]
     print(f"pictures {dict(pictures)}, requests {dict(answers)}")
     print("\n".join(line for line in text.splitlines() if line.startswith(("shelfgap_refused_t", "shelfgap_frames_t"))))
