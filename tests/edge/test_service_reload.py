@@ -15,7 +15,7 @@ from certificates import issue_for_a_service
 from running_service import edge_toml, start, token_of
 from shelfgap_edge.errors import BundleError
 from shelfgap_edge.pull.slots import Slots
-from shelfgap_edge.pull.state import State, Trial, save_state
+from shelfgap_edge.pull.state import Installed, State, Trial, save_state
 from shelfgap_edge.service.assemble import EdgeAssembly
 from shelfgap_edge.service.bundles import RunningBundle
 from shelfgap_edge.service.config import DetectorConfig, read_config
@@ -122,11 +122,12 @@ def test_the_bundle_is_switched_under_way_without_losing_a_frame(tmp_path, write
 
     sender = threading.Thread(target=send)
     sender.start()
-    save_state(state, State(trial=Trial("b", "a")))
+    installed = {"a": Installed(1, "1"), "b": Installed(2, "2")}
+    save_state(state, State(slots=installed, trial=Trial("b", "a")))
     slots.switch("b")
     time.sleep(6)  # longer than it takes to look
     assert 'version="1"' in running.request("GET", f"{running.admin}/metrics").body["text"], "it is on trial"
-    save_state(state, State())
+    save_state(state, State(slots=installed))
     running.wait_for("bundle bright-square 2 runs")
     (slots.path("a") / "model.int8.onnx").write_bytes(b"spoilt")
     slots.switch("a")
