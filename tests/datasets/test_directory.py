@@ -17,6 +17,17 @@ def content(root: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in root.iterdir()}
 
 
+def killed_while_writing(folder: Path, code: str) -> Path:
+    """Return a directory `data` with one file, which a command that ran `code` with `root` was to replace."""
+    root = folder / "data"
+    root.mkdir()
+    (root / "old").write_text("0")
+    first = "import os, sys; from pathlib import Path; from shelfgap_datasets.directory import written_whole"
+    command = [sys.executable, "-c", f"{first}\nroot = Path(sys.argv[1])\n{code}", str(root)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -9
+    return root
+
+
 @pytest.mark.parametrize("keys", [(None, None), ("a-", "a-"), ("a-", "b-"), (None, "b-"), ("a-", None)])
 def test_of_two_commands_that_write_one_directory_the_second_is_refused(tmp_path, keys):
     root = tmp_path / "data"
@@ -33,15 +44,10 @@ def test_of_two_commands_that_write_one_directory_the_second_is_refused(tmp_path
 
 
 def test_a_killed_command_holds_nothing_and_leaves_what_was_there(tmp_path):
-    root = tmp_path / "data"
-    root.mkdir()
-    (root / "old").write_text("0")
-    code = (
-        "import os, sys; from pathlib import Path; from shelfgap_datasets.directory import written_whole\n"
-        "with written_whole(Path(sys.argv[1])) as partial:\n"
-        "    (partial / 'half').write_text('1'); os.kill(os.getpid(), 9)"
+    root = killed_while_writing(
+        tmp_path,
+        "with written_whole(root) as partial:\n    (partial / 'half').write_text('1'); os.kill(os.getpid(), 9)",
     )
-    assert subprocess.run([sys.executable, "-c", code, str(root)], check=False, timeout=120).returncode == -9
     assert content(root) == {"old": "0"}
     with written_whole(root) as partial:
         (partial / "new").write_text("1")
@@ -70,17 +76,13 @@ def test_a_command_that_ends_leaves_the_draft_of_the_next_one(tmp_path, monkeypa
 @pytest.fixture
 def killed(tmp_path):
     """Return a directory that a kill between the two renames left without its name."""
-    root = tmp_path / "data"
-    root.mkdir()
-    (root / "old").write_text("0")
-    code = (
-        "import os, sys; from pathlib import Path; from shelfgap_datasets.directory import written_whole\n"
-        "root, rename = Path(sys.argv[1]), Path.rename\n"
+    root = killed_while_writing(
+        tmp_path,
+        "rename = Path.rename\n"
         "Path.rename = lambda self, to: (rename(self, to), os.kill(os.getpid(), 9))\n"
         "with written_whole(root) as partial:\n"
-        "    (partial / 'new').write_text('1')"
+        "    (partial / 'new').write_text('1')",
     )
-    assert subprocess.run([sys.executable, "-c", code, str(root)], check=False, timeout=120).returncode == -9
     assert not root.exists()
     return root
 

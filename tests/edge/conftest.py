@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -21,9 +20,6 @@ from shelfgap_edge.golden import Tolerance, golden_frame, golden_json
 from shelfgap_edge.runtime import Detector
 
 INPUT = 64
-
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")  # how long an example takes says more of the machine than of the code
 
 
 def bright_square_model(score_factor: float = 1.0) -> onnx.ModelProto:
