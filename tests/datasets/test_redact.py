@@ -182,6 +182,10 @@ def test_bad_records_are_set_aside_and_pictures_without_a_record_stay(shelf):
     ]
     assert (shelf / "images" / "c.jpg").read_bytes() == mistyped
     assert check_dataset(shelf, DUPLICATES).unlisted == ("c.jpg",)
+    assert check_dataset(shelf, DUPLICATES).passed
+    strict = check_dataset(shelf, DUPLICATES, require_redacted=True)
+    assert strict.exposed == ("c.jpg: no record names it, so it may show a shopper anywhere",)
+    assert not strict.passed
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

@@ -293,7 +293,7 @@ def test_a_dataset_is_redacted_and_its_card_written(shelfgap, coco_folder):
         "Empty=occluder",
     )
     code, out, _ = shelfgap("data", "check", "data", "--require-redacted")
-    assert (code, out.count("run: shelfgap data redact data")) == (1, 12)
+    assert (code, out.count("not redacted"), out.count("run: shelfgap data redact data")) == (1, 12, 1)
     code, out, _ = shelfgap("data", "redact", "data", "--json")
     assert (code, json.loads(out.splitlines()[-1])["boxes"]) == (0, 12)
     shelfgap("data", "split", "data")
