@@ -16,6 +16,7 @@ from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.runtime import Detector
 from shelfgap_training.bootstrap import bootstrap, class_matches, clusters_of
 from shelfgap_training.figures import FIGURES, ClassMatches, Weights
+from shelfgap_training.looked_for import only_looked_for
 from shelfgap_training.metrics import Truth
 
 NAMES = ("ap50", "ap50_95")
@@ -72,7 +73,8 @@ def matches_of(
     for images, detections in zip(records, found, strict=True):
         known = [image.of_classes(classes) for image in images]
         truths = [Truth(image.boxes_xyxy(), image.class_ids(classes)) for image in known]
-        runs.append(class_matches(truths, detections, len(classes)))
+        judged = [only_looked_for(*pair, classes) for pair in zip(detections, images, strict=True)]
+        runs.append(class_matches(truths, judged, len(classes)))
     return runs
 
 

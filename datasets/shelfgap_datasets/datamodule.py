@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import AugmentParams
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
-from shelfgap_datasets.transforms import Sample, TrainTransform
+from shelfgap_datasets.transforms import IGNORED_ID, Sample, TrainTransform
 
 _CACHE_LIMIT_BYTES = 4 << 30  # larger sets are decoded anew at each epoch
 
@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     frames: Tensor  # uint8 (B, H, W, 3) RGB
     boxes_xyxy: list[Tensor]  # per image float32 (N, 4)
     class_ids: list[Tensor]  # per image int64 (N,)
+    ignored_xyxy: list[Tensor]  # per image float32 (K, 4), regions that say nothing
     labelled: Tensor  # bool (B, C): whether a class was labelled in an image, so that no box means background
     image_index: Tensor  # int64 (B,), position in the split
 
@@ -107,10 +108,13 @@ class ShelfImages(TorchDataset[Item]):
         self.transform: TrainTransform | None = None
         self.seed = 0
         self.growth_epochs = range(0)
-        scale = [np.array([input_size[1] / r.width, input_size[0] / r.height] * 2, np.float32) for r in records]
-        known = [r.of_classes(classes) for r in records]
-        self.boxes_xyxy = [r.boxes_xyxy() * s for r, s in zip(known, scale, strict=True)]
-        self.class_ids = [r.class_ids(classes) for r in known]
+        shown = [r.resized(input_size) for r in records]
+        known = [r.of_classes(classes) for r in shown]
+        ignored = [r.ignored_xyxy() for r in shown]
+        self.boxes_xyxy = [np.concatenate([k.boxes_xyxy(), i]) for k, i in zip(known, ignored, strict=True)]
+        self.class_ids = [
+            np.append(k.class_ids(classes), np.full(len(i), IGNORED_ID)) for k, i in zip(known, ignored, strict=True)
+        ]
         self.labelled = np.array([[r.is_labelled(name) for name in classes] for r in records], np.bool_)
         self._frames: NDArray[np.uint8] | None = None
 
@@ -250,10 +254,12 @@ class ShelfDataModule(pl.LightningDataModule):
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack samples of one size into a batch."""
+    is_box = [item.sample.class_ids != IGNORED_ID for item in items]
     return Batch(
         frames=torch.from_numpy(np.stack([item.sample.image_rgb for item in items])),
-        boxes_xyxy=[torch.from_numpy(item.sample.boxes_xyxy) for item in items],
-        class_ids=[torch.from_numpy(item.sample.class_ids) for item in items],
+        boxes_xyxy=[torch.from_numpy(item.sample.boxes_xyxy[k]) for item, k in zip(items, is_box, strict=True)],
+        class_ids=[torch.from_numpy(item.sample.class_ids[k]) for item, k in zip(items, is_box, strict=True)],
+        ignored_xyxy=[torch.from_numpy(item.sample.boxes_xyxy[~k]) for item, k in zip(items, is_box, strict=True)],
         labelled=torch.from_numpy(np.stack([item.labelled for item in items])),
         image_index=torch.tensor([item.position for item in items]),
     )

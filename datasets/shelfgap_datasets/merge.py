@@ -10,7 +10,7 @@ from shelfgap_datasets.coco import IMAGES_DIR, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import union
 from shelfgap_datasets.pictures import link_picture
-from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord, Rejection, in_order
+from shelfgap_datasets.schema import IGNORE, Dataset, DatasetError, ImageRecord, Rejection, in_order
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
     Args:
         parts: at least one.
         to: directory to make; an earlier one is replaced.
-        classes: labelled classes to keep; None for all.
+        classes: labelled classes to keep; None for all. Ignored regions stay: they say nothing of any class.
 
     Raises:
         DatasetError: none of `classes` is labelled in some part, or a picture is missing.
@@ -92,9 +92,9 @@ def _own(labelled: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str
 def _wanted_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tuple[str, ...]:
     """Return the labelled classes of the whole."""
     known = {name for part in parts for name in part.dataset.annotated_classes}
-    wanted = known if classes is None else set(classes)
+    wanted = known if classes is None else {*classes, *known.intersection((IGNORE,))}
     for part in parts:
-        if not wanted & set(part.dataset.annotated_classes):
+        if not (wanted - {IGNORE}) & set(part.dataset.annotated_classes):
             raise DatasetError(
                 f"{part.root}: labelled with {', '.join(part.dataset.annotated_classes)}, of which none is wanted "
                 f"({', '.join(sorted(wanted))}); take others with --classes, or leave this part out"

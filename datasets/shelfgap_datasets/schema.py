@@ -14,7 +14,8 @@ from shelfgap_edge.errors import ShelfgapError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-LABEL_CLASSES = (*CLASSES, "product")  # what a dataset may be labelled with; the detector learns the first three
+IGNORE = "ignore"  # a region of which nobody says what is there: neither taught nor counted
+LABEL_CLASSES = (*CLASSES, "product", IGNORE)  # what a dataset may be labelled with; a detector learns the first three
 CONSENT_BASES = {
     "synthetic": "rendered, nobody was photographed",
     "no-persons": "no person can be recognised in the pictures",
@@ -78,6 +79,16 @@ class ImageRecord:
     def of_classes(self, classes: Sequence[str]) -> ImageRecord:
         """Return the record without the boxes of other classes."""
         return replace(self, boxes=tuple(box for box in self.boxes if box.class_name in classes))
+
+    def resized(self, size: tuple[int, int]) -> ImageRecord:
+        """Return the record of the picture resized to (height, width) pixels."""
+        x, y = size[1] / self.width, size[0] / self.height
+        boxes = (replace(b, xyxy=(b.xyxy[0] * x, b.xyxy[1] * y, b.xyxy[2] * x, b.xyxy[3] * y)) for b in self.boxes)
+        return replace(self, height=size[0], width=size[1], boxes=tuple(boxes))
+
+    def ignored_xyxy(self) -> NDArray[np.float32]:
+        """Return the regions that say nothing, as `boxes_xyxy` returns boxes."""
+        return self.of_classes((IGNORE,)).boxes_xyxy()
 
     def class_ids(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Return the index of each box's class in `classes`, int64 (N,).

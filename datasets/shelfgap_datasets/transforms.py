@@ -18,12 +18,16 @@ import albumentations as A
 _MIN_SIDE_PX = 2.0  # a thinner rest of a box carries no evidence
 
 
+IGNORED_ID = -1
+"""Class id of a region that says nothing; it is moved and clipped like a box."""
+
+
 class Sample(NamedTuple):
     """One picture and its boxes."""
 
     image_rgb: NDArray[np.uint8]  # (H, W, 3)
     boxes_xyxy: NDArray[np.float32]  # (N, 4) absolute pixels
-    class_ids: NDArray[np.int64]  # (N,)
+    class_ids: NDArray[np.int64]  # (N,); IGNORED_ID for a region that says nothing
 
 
 class TrainTransform:

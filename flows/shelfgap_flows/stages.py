@@ -272,11 +272,11 @@ def _worst_sheet(workspace: Workspace, trained: Any) -> NDArray[np.uint8]:
     from shelfgap_training.looked_for import only_looked_for
     from shelfgap_training.metrics import Truth, best_f1_threshold, match_class
 
-    records = [r.of_classes(trained.classes) for r in open_dataset(workspace).of_split("val")]
     size = trained.model.params.input_size
+    records = [r.resized(size) for r in open_dataset(workspace).of_split("val")]
     frames = [load_picture(workspace.dataset, r.file_name, size) for r in records]
-    scales = [np.array([size[1] / r.width, size[0] / r.height] * 2, np.float32) for r in records]
-    truths = [Truth(r.boxes_xyxy() * s, r.class_ids(trained.classes)) for r, s in zip(records, scales, strict=True)]
+    known = [r.of_classes(trained.classes) for r in records]
+    truths = [Truth(r.boxes_xyxy(), r.class_ids(trained.classes)) for r in known]
     folded = trained.model.fold()
     found = [
         only_looked_for(torch_detections(folded, frame), record, trained.classes)

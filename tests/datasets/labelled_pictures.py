@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-ALIASES: dict[str, list[str]] = {"gap": ["empty", "empty shelf", "void"], "low": [], "occluder": []}
+ALIASES: dict[str, list[str]] = {
+    "gap": ["empty", "empty shelf", "void"],
+    "low": [],
+    "occluder": [],
+    "ignore": ["disorganized"],
+}
 
 
 def paint(path: Path, seed: int = 0, size: tuple[int, int] = (60, 80), **save: Any) -> Path:

@@ -188,7 +188,7 @@ def test_unknown_class_names_are_listed_or_refused(coco_source, run_import):
 
 def test_no_known_class_at_all(coco_source, run_import):
     source = coco_source(categories=[{"id": 3, "name": "Shoe"}])
-    with pytest.raises(DatasetError, match=r"no class name means gap, low, occluder, product; found Shoe \(3 boxes\)"):
+    with pytest.raises(DatasetError, match=r"means gap, low, occluder, product, ignore; found Shoe \(3 boxes\)"):
         run_import(source)
 
 
@@ -268,6 +268,20 @@ def test_equal_pictures_are_merged_and_their_boxes_joined(tmp_path, run_import):
     report, to = run_import(source)
     assert (report.images, report.merged) == (1, 1)
     assert [box.xyxy for box in load_dataset(to).images[0].boxes] == [(10, 20, 40, 40), (60, 5, 70, 15)]
+
+
+def test_labels_of_another_picture_are_told_of(tmp_path, run_import):
+    source = tmp_path / "source"
+    for name, seed in (("a.jpg", 0), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 1), ("e.jpg", 2), ("f.jpg", 2)):
+        paint(source / name, seed)
+    boxes = {"a.jpg": [[10, 20, 30, 20], [60, 5, 10, 10]], "b.jpg": [[11, 20, 30, 20], [30, 5, 10, 10]]}
+    boxes |= {"c.jpg": [[10, 20, 30, 20]], "d.jpg": [[50, 20, 20, 20]], "e.jpg": [], "f.jpg": [[50, 20, 20, 20]]}
+    (source / "labels.json").write_text(json.dumps(coco(boxes)))
+    report, to = run_import(source)
+    (warning,) = [warning for warning in report.warnings if "twice" in warning]
+    assert warning.startswith("1 pictures stand there twice")
+    assert "such as c.jpg and d.jpg" in warning
+    assert len(load_dataset(to).images[1].boxes) == 2
 
 
 def test_import_again_gives_the_same_bytes(coco_source, run_import):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labelled_pictures import coco, paint
 from shelfgap_datasets.coco import load_dataset
@@ -133,6 +134,50 @@ def test_each_format_gives_the_same_box(tmp_path, run_import, kind, asked):
     assert box.xyxy == pytest.approx(BOX, abs=1e-4)
     assert (image.height, image.width) == (60, 80)
     assert (to / "images" / image.file_name).read_bytes() == (source / "a.jpg").read_bytes()
+
+
+def write_crowd(root: Path) -> None:
+    document = coco({"a.jpg": [[10, 20, 30, 20]]})
+    document["annotations"][0]["iscrowd"] = 1
+    (root / "_annotations.coco.json").write_text(json.dumps(document))
+
+
+def write_difficult(root: Path) -> None:
+    write_voc(root)
+    text = (root / "a.xml").read_text()
+    (root / "a.xml").write_text(text.replace("<bndbox>", "<difficult>1</difficult><bndbox>"))
+
+
+def write_unsure(root: Path) -> None:
+    write_yolo_box(root)
+    (root / "data.yaml").write_text("names: [Empty, Disorganized]\n")
+
+
+@pytest.mark.parametrize("write", [write_crowd, write_difficult, write_unsure])
+def test_a_box_that_says_nothing_arrives_as_an_ignored_region(tmp_path, run_import, write):
+    source = tmp_path / "source"
+    paint(source / "a.jpg")
+    write(source)
+    report, to = run_import(source)
+    assert report.rejected == 0
+    dataset = load_dataset(to)
+    assert dataset.annotated_classes == ("gap", "ignore")
+    assert dataset.detector_classes == ("gap",)
+    (image,) = dataset.images
+    assert [box.class_name for box in image.boxes] == ["ignore"]
+    assert image.ignored_xyxy() == pytest.approx(np.array([BOX]), abs=1e-4)
+
+
+def test_a_crowd_of_what_is_no_class_of_ours_is_left_out(tmp_path, run_import):
+    source = tmp_path / "source"
+    paint(source / "a.jpg")
+    document = coco({"a.jpg": [[10, 20, 30, 20], [1, 1, 9, 9]]})
+    document["categories"].append({"id": 4, "name": "person"})
+    document["annotations"][1] |= {"category_id": 4, "iscrowd": 1}
+    (source / "_annotations.coco.json").write_text(json.dumps(document))
+    _, to = run_import(source)
+    assert load_dataset(to).annotated_classes == ("gap",)
+    assert [box.class_name for box in load_dataset(to).images[0].boxes] == ["gap"]
 
 
 def test_sets_below_one_folder_are_joined_and_equal_names_stay_apart(tmp_path, run_import):

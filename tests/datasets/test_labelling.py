@@ -15,7 +15,7 @@ from shelfgap_datasets.coco import load_dataset, save_dataset
 from shelfgap_datasets.intake.importer import import_source
 from shelfgap_datasets.labelling.correct import correct_dataset
 from shelfgap_datasets.labelling.export import export_dataset
-from shelfgap_datasets.schema import CONSENT_BASES, LABEL_CLASSES, Box, Dataset, DatasetError, ImageRecord
+from shelfgap_datasets.schema import CONSENT_BASES, LABEL_CLASSES, Box, Dataset, DatasetError, ImageRecord, in_order
 
 HEIGHT, WIDTH = 60, 80
 KEYS = ("license", "consent", "store", "camera", "section", "captured_at")
@@ -39,7 +39,15 @@ def labels(draw) -> dict[str, object]:
         if all(max(abs(a - b) for a, b in zip(box.xyxy, k.xyxy, strict=True)) > 0.5 for k in kept):
             kept.append(box)
     basis = draw(st.sampled_from(sorted(CONSENT_BASES)))
-    return {"license": draw(texts), "consent": basis, "boxes": tuple(kept), **optional}
+    drawn = {box.class_name for box in kept}
+    looked_for = draw(st.none() | st.sets(st.sampled_from(LABEL_CLASSES)).map(lambda some: in_order({*some, *drawn})))
+    return {
+        "license": draw(texts),
+        "consent": basis,
+        "boxes": tuple(kept),
+        "annotated_classes": looked_for,
+        **optional,
+    }
 
 
 NAMES = ("1.jpg", "1.png", "aisle 3/1.jpg", "aisle 3/images/1.jpg")
@@ -60,6 +68,7 @@ def write_dataset(root: Path, records: list[dict[str, object]]) -> Dataset:
 
 def assert_same_labels(one: ImageRecord, two: ImageRecord) -> None:
     assert [getattr(one, key) for key in KEYS] == [getattr(two, key) for key in KEYS]
+    assert [one.is_labelled(name) for name in LABEL_CLASSES] == [two.is_labelled(name) for name in LABEL_CLASSES]
     assert [box.class_name for box in one.boxes] == [box.class_name for box in two.boxes]
     for before, after in zip(one.boxes, two.boxes, strict=True):
         assert after.xyxy == pytest.approx(before.xyxy, abs=0.01)

@@ -77,6 +77,13 @@ def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp
     again = merge_datasets([Part(tmp_path / "all", merged, "")], tmp_path / "again", ("gap",))
     assert [image.annotated_classes for image in again.images] == [None] * 3
     assert {box.class_name for image in again.images for box in image.boxes} == {"gap"}
+    unsure = Box("ignore", (40.0, 10.0, 60.0, 30.0))
+    three = part(tmp_path / "three", (4,), "three", ("low", "ignore"), boxes=(low, unsure))
+    lows = merge_datasets([three], tmp_path / "lows", ("low",))
+    assert lows.annotated_classes == ("low", "ignore")  # what says nothing does not become background
+    assert lows.images[0].boxes == (low, unsure)
+    with pytest.raises(DatasetError, match=r"three: labelled with low, ignore, of which none is wanted"):
+        merge_datasets([three], tmp_path / "gaps", ("gap",))
     with pytest.raises(DatasetError, match=r"two: labelled with gap, of which none is wanted \(low\)"):
         merge_datasets([one, two], tmp_path / "low", ("low",))
 

@@ -44,7 +44,9 @@ def test_both_sets_come_in_together(imported):
     assert report.images == len(divided.images) == 800
     assert report.merged == 197  # pictures that are byte for byte in both sets
     assert report.boxes["gap"] == 3086
-    assert any("Disorganized" in warning for warning in report.warnings)
+    assert report.boxes["ignore"] == 1755  # "Disorganized": no gap, and no background either
+    assert not any("Disorganized" in warning for warning in report.warnings)
+    assert any(warning.startswith("9 pictures stand there twice") for warning in report.warnings)
 
 
 def test_the_splits_are_sound_and_of_the_wanted_size(imported):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
+from shelfgap_datasets.datamodule import ShelfImages, collate
 from shelfgap_datasets.params import AugmentParams
-from shelfgap_datasets.transforms import Sample, TrainTransform
+from shelfgap_datasets.schema import Box, ImageRecord
+from shelfgap_datasets.transforms import IGNORED_ID, Sample, TrainTransform
 
 PARAMS = AugmentParams(
     gap_growth_epochs=0,
@@ -64,3 +69,37 @@ def test_the_seed_decides_and_samples_without_boxes_stay_so():
     out = transform(empty, 5)
     assert out.boxes_xyxy.shape == (0, 4)
     assert out.class_ids.shape == (0,)
+
+
+def test_a_region_that_says_nothing_moves_like_a_box():
+    sample = patch((10, 10, 50, 40))
+    ignored = sample._replace(class_ids=np.array([IGNORED_ID]))
+    for seed in range(5):
+        neighbours = [patch((30, 30, 60, 60))] * 3 if seed % 2 else []
+        plain = TrainTransform(PARAMS, (96, 128))(sample, seed, neighbours)
+        moved = TrainTransform(PARAMS, (96, 128))(ignored, seed, neighbours)
+        np.testing.assert_array_equal(moved.boxes_xyxy, plain.boxes_xyxy)
+        np.testing.assert_array_equal(moved.image_rgb, plain.image_rgb)
+        assert (moved.class_ids == IGNORED_ID).sum() == (plain.class_ids == 0).sum() - (moved.class_ids == 0).sum()
+
+
+def test_batches_tell_boxes_from_regions_that_say_nothing(tmp_path):
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "images" / "a.png")
+    boxes = (Box("ignore", (0, 0, 32, 48)), Box("product", (0, 0, 8, 8)), Box("gap", (8, 8, 16, 16)))
+    record = ImageRecord(
+        file_name="a.png",
+        width=64,
+        height=48,
+        sha256="",
+        license="CC0",
+        consent="synthetic",
+        source="a.png",
+        boxes=boxes,
+    )
+    images = ShelfImages(tmp_path, [record, replace(record, boxes=())], ("gap", "low"), (96, 128))
+    batch = collate([images[0], images[1]])
+    assert [b.tolist() for b in batch.boxes_xyxy] == [[[16, 16, 32, 32]], []]
+    assert [b.tolist() for b in batch.class_ids] == [[0], []]
+    assert [b.tolist() for b in batch.ignored_xyxy] == [[[0, 0, 64, 96]], []]

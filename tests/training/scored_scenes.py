@@ -52,10 +52,11 @@ def found_at(*lefts, scores, class_ids=None):
     return Detections(boxes, np.array(scores, np.float32), ids)
 
 
-def pycocotools_ap(truths, found, classes):
-    """Return (AP50, AP50-95) as pycocotools has them."""
+def pycocotools_ap(truths, found, classes, crowds=()):
+    """Return (AP50, AP50-95) as pycocotools has them; `crowds` are regions of each image, crowds of every class."""
     coco = COCO()
-    rows = [(i, box, c) for i, t in enumerate(truths, 1) for box, c in zip(t.boxes_xyxy, t.class_ids, strict=True)]
+    rows = [(i, box, c, 0) for i, t in enumerate(truths, 1) for box, c in zip(t.boxes_xyxy, t.class_ids, strict=True)]
+    rows += [(i, box, c, 1) for i, regions in enumerate(crowds, 1) for box in regions for c in range(classes)]
     coco.dataset = {
         "images": [{"id": i} for i in range(1, len(truths) + 1)],
         "categories": [{"id": c} for c in range(classes)],
@@ -66,9 +67,9 @@ def pycocotools_ap(truths, found, classes):
                 "category_id": int(c),
                 "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]],
                 "area": float((b[2] - b[0]) * (b[3] - b[1])),
-                "iscrowd": 0,
+                "iscrowd": crowd,
             }
-            for k, (i, b, c) in enumerate(rows, 1)
+            for k, (i, b, c, crowd) in enumerate(rows, 1)
         ],
     }
     with contextlib.redirect_stdout(io.StringIO()):

@@ -14,6 +14,7 @@ from shelfgap_training.params import LossParams
 from small_network import ASSIGNMENT, MODEL
 from torch import nn
 
+NOWHERE = [torch.zeros(0, 4)]
 LABELLED = torch.tensor([[True]])
 LOSS = LossParams(assignment=ASSIGNMENT, box_weight=1.0)
 
@@ -125,11 +126,11 @@ def test_losses_fall_to_nothing_at_the_targets_and_stay_finite_without_boxes():
     targets = assign(torch.full((1, 1, 12, 16), 0.5), to_boxes(ltrb), truth, ids, LOSS.assignment)
     right = RawOutput(torch.where(targets.scores > 0.99, 12.0, -12.0), ltrb)
     wrong = RawOutput(-right.logits, torch.full_like(ltrb, 4.0))
-    good = detection_losses(right, truth, ids, LABELLED, LOSS)
-    bad = detection_losses(wrong, truth, ids, LABELLED, LOSS)
+    good = detection_losses(right, truth, ids, NOWHERE, LABELLED, LOSS)
+    bad = detection_losses(wrong, truth, ids, NOWHERE, LABELLED, LOSS)
     assert good.box < 1e-4
     assert good.total < 0.01 * bad.total
-    loss = detection_losses(wrong, [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], LABELLED, LOSS)
+    loss = detection_losses(wrong, NOWHERE, [torch.zeros(0, dtype=torch.long)], NOWHERE, LABELLED, LOSS)
     assert torch.isfinite(loss.total)
     assert loss.box == 0
 
@@ -141,13 +142,34 @@ def test_a_class_that_nobody_looked_for_teaches_nothing_and_the_others_as_before
     raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
 
     def gradient(labelled):
-        loss = detection_losses(raw, truth, ids, torch.tensor([labelled]), LOSS).total
+        loss = detection_losses(raw, truth, ids, NOWHERE, torch.tensor([labelled]), LOSS).total
         return torch.autograd.grad(loss, logits)[0]
 
     masked, whole = gradient([True, False]), gradient([True, True])
     assert not masked[:, 1].any()
     assert whole[:, 1].any()
     torch.testing.assert_close(masked[:, 0], whole[:, 0])
+
+
+def test_a_region_that_says_nothing_is_no_background_and_a_box_in_it_is_taught_as_before():
+    truth, ids = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 12, 16, requires_grad=True)
+    raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
+
+    def gradient(ignored):
+        loss = detection_losses(raw, truth, ids, [torch.tensor(ignored).reshape(-1, 4)], LABELLED, LOSS).total
+        return torch.autograd.grad(loss, logits)[0]
+
+    whole, masked = gradient([]), gradient([[0.0, 0, 64, 64], [96, 32, 128, 96]])
+    targets = assign(logits.sigmoid(), to_boxes(raw.ltrb), truth, ids, LOSS.assignment)
+    silent = torch.zeros(12, 16, dtype=torch.bool)
+    silent[:8, :8], silent[4:, 12:] = True, True
+    silent &= targets.weight[0] == 0
+    assert 0 < silent.sum() < silent.numel()
+    assert not masked[0, :, silent].any()
+    torch.testing.assert_close(masked[0, :, ~silent], whole[0, :, ~silent])
+    assert whole[0, :, silent].all()
 
 
 def test_generalised_iou_by_hand():

@@ -84,5 +84,5 @@ def distillation_losses(raw: RawOutput, said: Said, params: LossParams) -> Losse
         best: Tensor = said.scores.amax(1)
         sure = torch.where(best > _SURE, best, torch.zeros_like(best))
         targets = Targets(said.scores, said.boxes_xyxy, sure)
-        labelled = torch.ones(said.scores.shape[:2], dtype=torch.bool, device=said.scores.device)
-    return compare(raw.logits, to_boxes(raw.ltrb), targets, labelled, params)
+    everything = torch.ones((), dtype=torch.bool, device=said.scores.device)
+    return compare(raw.logits, to_boxes(raw.ltrb), targets, everything, params)

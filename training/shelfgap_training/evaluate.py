@@ -65,8 +65,8 @@ def score_images(
         detector: any bundle's detector.
         root: dataset directory.
         records: the images.
-        annotated_classes: classes labelled in the dataset; what the detector says of others, or of a class that was
-            not labelled in a picture, is left out.
+        annotated_classes: classes labelled in the dataset; what the detector says of others, or what the labels of a
+            picture cannot judge (`only_looked_for`), is left out.
         progress: told how many images are done, and of how many.
 
     Raises:

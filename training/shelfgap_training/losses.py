@@ -33,7 +33,12 @@ def to_boxes(ltrb: Tensor) -> Tensor:
 
 
 def detection_losses(
-    raw: RawOutput, truth_xyxy: list[Tensor], truth_ids: list[Tensor], labelled: Tensor, params: LossParams
+    raw: RawOutput,
+    truth_xyxy: list[Tensor],
+    truth_ids: list[Tensor],
+    ignored_xyxy: list[Tensor],
+    labelled: Tensor,
+    params: LossParams,
 ) -> Losses:
     """Assign the labelled boxes of a batch to cells and compare; all losses are finite for empty images.
 
@@ -41,22 +46,46 @@ def detection_losses(
         raw: of the network, (B, C, h, w) and (B, 4, h, w).
         truth_xyxy: per image float (N, 4) in input pixels; (0, 4) where there are none.
         truth_ids: per image int64 (N,).
+        ignored_xyxy: per image float (K, 4), regions that say nothing: their cells are no background.
         labelled: bool (B, C); where False, nobody looked for the class, and its scores are taught nothing.
         params: weights.
     """
     boxes = to_boxes(raw.ltrb)
     targets = assign(raw.logits.sigmoid(), boxes, truth_xyxy, truth_ids, params.assignment)
-    return compare(raw.logits, boxes, targets, labelled, params)
+    silent = cells_within(ignored_xyxy, *raw.logits.shape[2:]) & (targets.weight == 0)
+    return compare(raw.logits, boxes, targets, labelled[:, :, None, None] & ~silent[:, None], params)
 
 
-def compare(logits: Tensor, boxes_xyxy: Tensor, targets: Targets, labelled: Tensor, params: LossParams) -> Losses:
-    """Compare what the network says, (B, C, h, w) and (B, 4, h, w), with what it should say."""
-    taught = targets.weight.sum().clamp(min=1.0)
+def cells_within(regions_xyxy: list[Tensor], height: int, width: int) -> Tensor:
+    """Return which cells of a grid have their centre in a region of their image, bool (B, height, width).
+
+    >>> cells_within([torch.tensor([[0.0, 0, 9, 20]]), torch.zeros(0, 4)], 2, 2).int().tolist()
+    [[[1, 0], [1, 0]], [[0, 0], [0, 0]]]
+    """
+    xs, ys = cell_centres(height, width, regions_xyxy[0].device)
+    inside = []
+    for regions in regions_xyxy:
+        x1, y1, x2, y2 = regions[:, :, None, None].unbind(1)  # (K, 1, 1)
+        inside.append(((xs >= x1) & (xs < x2) & (ys >= y1) & (ys < y2)).any(0))
+    return torch.stack(inside)
+
+
+def compare(logits: Tensor, boxes_xyxy: Tensor, targets: Targets, taught: Tensor, params: LossParams) -> Losses:
+    """Compare what the network says with what it should say.
+
+    Args:
+        logits: of the network, (B, C, h, w).
+        boxes_xyxy: of the network, (B, 4, h, w).
+        targets: what it should say.
+        taught: bool, of the shape of the logits or broadcast to it; the other scores are taught nothing.
+        params: weights.
+    """
+    amount = targets.weight.sum().clamp(min=1.0)
     # from logits and in float32, so that bf16 training cannot overflow
     entropy = F.binary_cross_entropy_with_logits(logits, targets.scores, reduction="none")
     focus = (logits.sigmoid() - targets.scores).square()
-    score_loss = (entropy * focus * labelled[:, :, None, None]).sum() / taught
-    box_loss = ((1 - generalised_iou(boxes_xyxy, targets.boxes_xyxy)) * targets.weight).sum() / taught
+    score_loss = (entropy * focus * taught).sum() / amount
+    box_loss = ((1 - generalised_iou(boxes_xyxy, targets.boxes_xyxy)) * targets.weight).sum() / amount
     return Losses(score_loss, box_loss, score_loss + params.box_weight * box_loss)
 
 

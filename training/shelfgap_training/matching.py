@@ -30,6 +30,21 @@ def overlaps(boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32]) 
     return np.asarray(mask.iou(_xywh(boxes_xyxy), _xywh(others_xyxy), [0] * len(others_xyxy)), np.float64)
 
 
+def covered(boxes_xyxy: NDArray[np.float32], regions_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of each box that lies in each region: COCO's overlap with a crowd.
+
+    Args:
+        boxes_xyxy: float32 (N, 4), pixels.
+        regions_xyxy: float32 (M, 4), pixels.
+
+    Returns:
+        float64 (N, M), in [0, 1]; (N, 0) or (0, M) when a side is empty.
+    """
+    if not len(boxes_xyxy) or not len(regions_xyxy):
+        return np.zeros((len(boxes_xyxy), len(regions_xyxy)))
+    return np.asarray(mask.iou(_xywh(boxes_xyxy), _xywh(regions_xyxy), [1] * len(regions_xyxy)), np.float64)
+
+
 def match_boxes(overlap: NDArray[np.float64], iou_thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return which box each detection finds at each threshold.
 

@@ -19,6 +19,7 @@ from shelfgap_training.checkpoint import TrainedDetector, start_from
 from shelfgap_training.decode import decode
 from shelfgap_training.distillation import ask, distillation_losses
 from shelfgap_training.imitation import Imitation
+from shelfgap_training.looked_for import without_ignored
 from shelfgap_training.losses import detection_losses
 from shelfgap_training.metrics import Truth, average_precision
 from shelfgap_training.model import GapDetector
@@ -94,16 +95,17 @@ class DetectorModule(pl.LightningModule):
         Raises:
             TrainingError: it is no number any more.
         """
-        pixels, boxes_xyxy = to_pixels(batch.frames), batch.boxes_xyxy
+        pixels, boxes_xyxy, ignored_xyxy = to_pixels(batch.frames), batch.boxes_xyxy, batch.ignored_xyxy
         if self.global_step < self.small_steps:
-            pixels, boxes_xyxy = shrink(pixels, boxes_xyxy, self.params.progressive.scale)
+            pixels, scaled = shrink(pixels, [*boxes_xyxy, *ignored_xyxy], self.params.progressive.scale)
+            boxes_xyxy, ignored_xyxy = scaled[: len(pixels)], scaled[len(pixels) :]
         if self.imitation is not None and self.global_step < self.imitation_steps:
             loss: Tensor = self.imitation(self.model.backbone(pixels), pixels)
             self._require_finite(loss, "loss")
             self.log("train/imitation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
             return loss
         raw = self.model(pixels)
-        losses = detection_losses(raw, boxes_xyxy, batch.class_ids, batch.labelled, self.params.loss)
+        losses = detection_losses(raw, boxes_xyxy, batch.class_ids, ignored_xyxy, batch.labelled, self.params.loss)
         values = {
             "train/loss": losses.total,
             "train/score_loss": losses.score,
@@ -144,15 +146,15 @@ class DetectorModule(pl.LightningModule):
         self._require_finite(decoded.scores, "score of a detection")
         scale = torch.tensor([width, height, width, height], dtype=torch.float32)
         for i, (boxes, ids) in enumerate(zip(batch.boxes_xyxy, batch.class_ids, strict=True)):
-            self._truths.append(Truth(boxes.cpu().numpy(), ids.cpu().numpy()))
+            truth = Truth(boxes.cpu().numpy(), ids.cpu().numpy())
             known = batch.labelled[i][decoded.class_ids[i]].cpu()
-            self._found.append(
-                Detections(
-                    (decoded.boxes_xyxy_norm[i].float().cpu() * scale)[known].numpy(),
-                    decoded.scores[i].float().cpu()[known].numpy(),
-                    decoded.class_ids[i].cpu()[known].numpy(),
-                )
+            found = Detections(
+                (decoded.boxes_xyxy_norm[i].float().cpu() * scale)[known].numpy(),
+                decoded.scores[i].float().cpu()[known].numpy(),
+                decoded.class_ids[i].cpu()[known].numpy(),
             )
+            self._truths.append(truth)
+            self._found.append(without_ignored(found, truth, batch.ignored_xyxy[i].cpu().numpy()))
 
     def on_validation_epoch_end(self) -> None:
         """Log AP of the validation images."""

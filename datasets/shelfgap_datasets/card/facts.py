@@ -22,7 +22,7 @@ from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import DuplicateParams
 from shelfgap_datasets.schema import SPLITS, UNSTATED, Dataset, ImageRecord
 
-COLOURS = {"gap": "#d7263d", "low": "#f4a261", "occluder": "#2a6fdb", "product": "#2a9d57"}
+COLOURS = {"gap": "#d7263d", "low": "#f4a261", "occluder": "#2a6fdb", "product": "#2a9d57", "ignore": "#8d99ae"}
 _GRID = (12, 16)  # cells of the map of positions, (rows, columns)
 _THUMBNAIL_PX = 300  # longer side
 _LUMA_PX = (48, 48)

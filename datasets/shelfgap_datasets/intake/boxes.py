@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from shelfgap_edge.geometry import iou_matrix
 
 from shelfgap_datasets.intake.model import FIX_BOX, SourceBox, SourceImage
 from shelfgap_datasets.intake.pictures import Picture, turn_box
-from shelfgap_datasets.schema import Box, Rejection, box_problem, clip_box
+from shelfgap_datasets.schema import IGNORE, Box, Rejection, box_problem, clip_box, in_order
 
 _SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
 
@@ -37,9 +37,19 @@ def boxes_of_picture(
             if problem:
                 problems.append(Rejection(box.where, problem, FIX_BOX))
             else:
-                mine.append(Box(names[box.label], clip_box(xyxy, width, height)))
+                mine.append(Box(_class_of(box, names), clip_box(xyxy, width, height)))
         kept = union(kept, tuple(dict.fromkeys(mine)))
     return kept, problems
+
+
+def classes_of(images: Iterable[SourceImage], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return our classes that a source speaks of, in their order."""
+    drawn = {_class_of(box, names) for image in images for box in image.boxes if box.label in names}
+    return in_order({*names.values(), *drawn})
+
+
+def _class_of(box: SourceBox, names: Mapping[str, str]) -> str:
+    return IGNORE if box.is_ignored else names[box.label]
 
 
 def _pixels(
@@ -65,3 +75,14 @@ def union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
         ):
             added.append(box)
     return (*first, *added)
+
+
+def are_at_odds(first: tuple[Box, ...], second: tuple[Box, ...]) -> bool:
+    """Say whether two labellings of one picture share less than half of the boxes of the smaller one.
+
+    Only classes of which both have boxes count, so one that saw nothing is at odds with none.
+    """
+    shared = {box.class_name for box in first} & {box.class_name for box in second}
+    ours, theirs = (tuple(b for b in boxes if b.class_name in shared) for boxes in (first, second))
+    in_common = len(ours) + len(theirs) - len(union(ours, theirs))
+    return 2 * in_common < min(len(ours), len(theirs))

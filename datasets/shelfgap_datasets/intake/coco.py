@@ -101,8 +101,6 @@ def _boxes_by_image(
             reading.reject(where, "no image_id", FIX_BOX)
         elif category is None or category not in names:
             reading.reject(where, f"category_id {annotation.get('category_id')!r} is no category", FIX_BOX)
-        elif annotation.get("iscrowd") == 1:
-            reading.reject(where, "a crowd region (iscrowd 1) is no single box", "draw its boxes one by one")
         elif xyxy is None:
             reading.reject(
                 where,
@@ -110,7 +108,8 @@ def _boxes_by_image(
                 FIX_BOX,
             )
         else:
-            boxes.setdefault(image_id, []).append(SourceBox(names[category], xyxy, where))
+            is_crowd = annotation.get("iscrowd") == 1
+            boxes.setdefault(image_id, []).append(SourceBox(names[category], xyxy, where, is_crowd))
     return boxes
 
 

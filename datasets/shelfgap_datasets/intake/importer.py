@@ -6,17 +6,17 @@ import hashlib
 import json
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 from shelfgap_datasets.coco import ANNOTATIONS_FILE, IMAGES_DIR, keep_version, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.intake.boxes import boxes_of_picture, union
+from shelfgap_datasets.intake.boxes import are_at_odds, boxes_of_picture, classes_of, union
 from shelfgap_datasets.intake.class_names import map_names
 from shelfgap_datasets.intake.formats import Format, read_annotations
-from shelfgap_datasets.intake.model import SourceImage
+from shelfgap_datasets.intake.model import LOOKED_FOR, SourceImage
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.intake.provenance import read_provenance
 from shelfgap_datasets.intake.tree import scan
@@ -146,9 +146,10 @@ def import_source(
         for picture in tree.pictures
         if picture not in by_picture and crc32(picture.encode()) % shards == number
     ]
-    annotated = in_order(names.values())
+    annotated = classes_of(reading.images, names)
     records: dict[str, ImageRecord] = {}  # by SHA-256
     taken: set[str] = set()
+    at_odds: list[tuple[str, str]] = []
     merged = 0
     with written_whole(to) as partial:
         (partial / IMAGES_DIR).mkdir()
@@ -164,8 +165,8 @@ def import_source(
             rejections += problems
             if boxes is None:
                 continue
-            labelled = _labelled(images, names, boxes, annotated)
             stated = {**({"store": store} if store else {}), **provenance.of(path), **_stated(images), **given}
+            labelled = _labelled(images, names, boxes, annotated, stated.get(LOOKED_FOR))
             problem = _rights_problem(stated, allow_unstated)
             if problem:
                 rejections.append(Rejection(path, *problem))
@@ -174,6 +175,8 @@ def import_source(
             if digest in records:
                 merged += 1
                 first = records[digest]
+                if are_at_odds(first.boxes, boxes):
+                    at_odds.append((first.source, path))
                 both = None
                 if first.annotated_classes is not None and labelled is not None:
                     both = _own({*first.annotated_classes, *labelled}, annotated)
@@ -205,7 +208,7 @@ def import_source(
             raise NothingUsableError(f"{source}: no usable picture with an annotation{reason}", tuple(rejections))
         dataset = Dataset(tuple(records.values()), annotated, tuple(rejections))
         save_dataset(partial, dataset)
-        report = _report(reading.format, dataset, unmapped, merged)
+        report = _report(reading.format, dataset, unmapped, merged, at_odds)
         (partial / IMPORT_FILE).write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     return report
 
@@ -224,15 +227,23 @@ def _with_history(source: Path, to: Path, records: dict[str, ImageRecord]) -> di
 
 
 def _labelled(
-    images: list[SourceImage], names: Mapping[str, str], boxes: tuple[Box, ...], annotated: tuple[str, ...]
+    images: list[SourceImage],
+    names: Mapping[str, str],
+    boxes: tuple[Box, ...],
+    annotated: tuple[str, ...],
+    stated: str | None,
 ) -> tuple[str, ...] | None:
-    """Return the classes that were looked for in a picture, by all its annotations; None for all of the source.
+    """Return the classes that were looked for in a picture; None for all of the source.
 
-    Whoever drew a box of a class has looked for it.
+    They are those that an export of ours states, else those that all its annotations list. Whoever drew a box of a
+    class has looked for it.
     """
-    if any(image.labelled is None for image in images):
+    if stated is not None:
+        looked_for = {*stated.split(",")}.intersection(annotated)
+    elif any(image.labelled is None for image in images):
         return None
-    looked_for = {names[name] for image in images for name in image.labelled or () if name in names}
+    else:
+        looked_for = {names[name] for image in images for name in image.labelled or () if name in names}
     looked_for |= {box.class_name for box in boxes}
     return _own(looked_for, annotated)
 
@@ -278,7 +289,9 @@ def _free_name(path: str, suffix: str, taken: set[str]) -> str:
     return name
 
 
-def _report(format: str, dataset: Dataset, unmapped: dict[str, int], merged: int) -> ImportReport:
+def _report(
+    format: str, dataset: Dataset, unmapped: dict[str, int], merged: int, at_odds: Sequence[tuple[str, str]]
+) -> ImportReport:
     warnings = []
     for what, key in (("licence", "license"), ("consent basis", "consent")):
         unstated = sum(getattr(image, key) == UNSTATED for image in dataset.images)
@@ -287,6 +300,12 @@ def _report(format: str, dataset: Dataset, unmapped: dict[str, int], merged: int
     if unmapped:
         listed = ", ".join(f"{name} ({count} boxes)" for name, count in unmapped.items())
         warnings.append(f"class names left out: {listed}")
+    if at_odds:
+        first, second = at_odds[0]
+        warnings.append(
+            f"{len(at_odds)} pictures stand there twice with boxes that have little in common, such as {first} and "
+            f"{second}; both are kept, but one of the two may be the labels of another picture: look at them"
+        )
     boxes = Counter(box.class_name for image in dataset.images for box in image.boxes)
     return ImportReport(
         format=format,

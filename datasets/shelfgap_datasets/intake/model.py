@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shelfgap_datasets.schema import Rejection
+from shelfgap_datasets.schema import ImageRecord, Rejection
 
 FIX_ANNOTATION = "correct the annotation file, then import again"
 FIX_BOX = "correct or delete the box, then import again"
@@ -16,12 +16,14 @@ FIX_BOX = "correct or delete the box, then import again"
 class SourceBox:
     """A box as its author wrote it: label, x1 y1 x2 y2 and where it stands.
 
-    The coordinates are pixels, or fractions of the displayed picture where the image says so.
+    The coordinates are pixels, or fractions of the displayed picture where the image says so. Where the format marks a
+    box as one that neither teaches nor counts (a crowd of COCO, a difficult object of VOC), it is ignored.
     """
 
     label: str
     xyxy: tuple[float, float, float, float]
     where: str
+    is_ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,11 @@ class Reading:
             self.class_names.append(name)
 
 
-RECORD_KEYS = ("license", "consent", "store", "camera", "section", "captured_at")  # what is stated of a picture
+LOOKED_FOR = "annotated_classes"
+"""Key of the classes looked for in a picture where these are not all of the dataset: with commas, or "none"."""
+
+RECORD_KEYS = ("license", "consent", "store", "camera", "section", "captured_at", LOOKED_FOR)
+"""What is stated of a picture."""
 
 
 def record_keys(values: Mapping[str, object]) -> dict[str, str]:
@@ -75,6 +81,14 @@ def record_keys(values: Mapping[str, object]) -> dict[str, str]:
     {'store': 's1', 'camera': '3'}
     """
     return {key: label for key in RECORD_KEYS if (label := as_label(values.get(key))) is not None}
+
+
+def stated_of(image: ImageRecord) -> dict[str, str]:
+    """Return what an export states of a picture, for `record_keys` to read."""
+    stated = {key: value for key in RECORD_KEYS if key != LOOKED_FOR and (value := getattr(image, key)) is not None}
+    if image.annotated_classes is None:
+        return stated
+    return stated | {LOOKED_FOR: ",".join(image.annotated_classes) or "none"}
 
 
 def polygon_bounds(numbers: Sequence[float]) -> tuple[float, float, float, float]:

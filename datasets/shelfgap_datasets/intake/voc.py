@@ -67,5 +67,6 @@ def _boxes(path: str, root: Any, reading: Reading) -> list[SourceBox]:
             reading.reject(where, "bndbox must give the numbers xmin, ymin, xmax, ymax", FIX_BOX)
         else:
             reading.name_class(label)
-            boxes.append(SourceBox(label, (xmin - first, ymin - first, xmax, ymax), where))
+            is_difficult = (element.findtext("difficult") or "").strip() == "1"
+            boxes.append(SourceBox(label, (xmin - first, ymin - first, xmax, ymax), where, is_difficult))
     return boxes

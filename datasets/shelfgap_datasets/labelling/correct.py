@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.intake.boxes import boxes_of_picture
+from shelfgap_datasets.intake.boxes import boxes_of_picture, classes_of
 from shelfgap_datasets.intake.class_names import map_names
 from shelfgap_datasets.intake.formats import Format, read_annotations
 from shelfgap_datasets.intake.model import SourceImage
@@ -92,7 +92,7 @@ def correct_dataset(
             settled = replace(record, boxes=_settle(record.boxes, boxes))
             same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
             corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
-    used = {*dataset.annotated_classes, *names.values()}
+    used = {*dataset.annotated_classes, *classes_of(reading.images, names)}
     annotated = in_order(used)
     added = used - set(dataset.annotated_classes)
 

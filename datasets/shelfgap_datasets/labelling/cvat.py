@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from shelfgap_datasets.intake.cvat import RECORD_TAG
-from shelfgap_datasets.intake.model import RECORD_KEYS
+from shelfgap_datasets.intake.model import RECORD_KEYS, stated_of
 from shelfgap_datasets.schema import Box, Dataset, DatasetError
 from shelfgap_datasets.xml_text import NOT_XML
 
@@ -47,9 +47,8 @@ def write_cvat(
         for box, why in suggested.get(image.file_name, ()):
             _box(element, f"{SUGGESTED}{box.class_name}", box, why)
         tag = SubElement(element, "tag", label=RECORD_TAG, source="manual")
-        for key in RECORD_KEYS:
-            if (value := getattr(image, key)) is not None:
-                SubElement(tag, "attribute", name=key).text = _text(value)
+        for key, value in stated_of(image).items():
+            SubElement(tag, "attribute", name=key).text = _text(value)
     labels = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
     notes = ["review"] if suggested or doubted else []
     for class_name in dataset.annotated_classes:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from shelfgap_datasets.intake.model import RECORD_KEYS
+from shelfgap_datasets.intake.model import stated_of
 from shelfgap_datasets.schema import Box, Dataset, ImageRecord
 
 TASKS_FILE = "tasks.json"
@@ -50,8 +50,7 @@ def task_data(image: ImageRecord, image_prefix: str) -> dict[str, str]:
     """
     is_key = "://" in image_prefix and not image_prefix.startswith(("http://", "https://"))
     name = image.file_name if is_key else quote(image.file_name)
-    stated = {key: value for key in RECORD_KEYS if (value := getattr(image, key)) is not None}
-    return {"image": image_prefix + name, **stated}
+    return {"image": image_prefix + name, **stated_of(image)}
 
 
 def label_result(image: ImageRecord, box: Box) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from shelfgap_datasets.coco import IMAGES_DIR
-from shelfgap_datasets.intake.model import RECORD_KEYS
+from shelfgap_datasets.intake.model import stated_of
 from shelfgap_datasets.intake.provenance import RECORDS_FILE
 from shelfgap_datasets.schema import SPLITS, Dataset, ImageRecord
 
@@ -52,8 +52,7 @@ def write_yolo(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
         target = folder / "labels" / posixpath.splitext(name)[0]
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_name(f"{target.name}.txt").write_text("".join(lines), encoding="utf-8")
-        stated = {key: value for key in RECORD_KEYS if (value := getattr(image, key)) is not None}
-        rows.append({"picture": f"{IMAGES_DIR}/{name}", "file_name": image.file_name, **stated})
+        rows.append({"picture": f"{IMAGES_DIR}/{name}", "file_name": image.file_name, **stated_of(image)})
     sides = [side for side in SPLITS if any(name.startswith(f"{side}/") for name in names)]
     document: dict[str, object] = {side: f"{IMAGES_DIR}/{side}" for side in sides}
     document |= {"nc": len(classes), "names": classes}
