@@ -11,6 +11,7 @@ from shelfgap_edge.service.admin import admin_app
 from shelfgap_edge.service.config import AdminConfig
 from shelfgap_edge.service.page.routes import status_routes
 from shelfgap_edge.service.tokens import hash_token
+from shelfgap_edge.service.trouble import Trouble
 from starlette.types import ASGIApp
 
 
@@ -76,8 +77,8 @@ def test_it_answers_to_its_own_names_and_addresses(host, names, asked, status):
 
 def test_cameras_do_not_wait_while_the_outbox_is_asked_whether_it_can_be_written():
     class Busy(Operated):
-        def unreadiness(self) -> list[str]:
-            return [] if threading.current_thread() is not threading.main_thread() else ["the event loop stands still"]
+        def unreadiness(self) -> list[Trouble]:
+            return [] if threading.current_thread() is not threading.main_thread() else [Trouble("stopping")]
 
     app = admin_app(Busy(), AdminConfig("127.0.0.1", 8081, None, ()))
     assert answer(app, "GET", "/readyz", [(b"host", b"localhost")]) == 200

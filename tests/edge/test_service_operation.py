@@ -97,16 +97,16 @@ def test_systemd_is_told_and_a_stuck_worker_ends_the_pings(tmp_path, bundle, fra
 
 def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"])), StandInAssembly())
-    assert service.health() == ["the worker has ended"]
+    assert [str(trouble) for trouble in service.health()] == ["the worker has ended"]
     monkeypatch.setattr(service._worker, "is_alive", lambda: True)
     assert service.health() == []
     service._worker._alive_at -= 31
-    assert "no sign of life" in service.health()[0]
+    assert str(service.health()[0]) == "the worker shows no sign of life for 31 s"
     service._stopping = True
     assert service.health() == [], "systemd would kill what still delivers half a minute after the last frame"
     service._stopping = False
     service._outbox.trouble = "disk full"
-    assert service.unreadiness()[1] == "the outbox cannot be written: disk full"
+    assert str(service.unreadiness()[1]) == "the outbox cannot be written: disk full"
     service._outbox.close()
 
 

@@ -17,6 +17,7 @@ from shelfgap_edge.service.page.status import CAMERA_STATES, AvailabilityStatus,
 from shelfgap_edge.service.page.style import CONTENT_SECURITY_POLICY
 from shelfgap_edge.service.page.texts import TEXTS
 from shelfgap_edge.service.page.timeline import spans
+from shelfgap_edge.service.trouble import Trouble
 from shelfgap_edge.sources.state import SourceState
 from shop_status import HOUR, NOW, event, shop_status
 
@@ -68,11 +69,23 @@ def test_a_page_is_whole_and_asks_for_nothing(language, status):
     assert reader.tags[0] == ("html", {"lang": language})
 
 
-def test_what_is_said_of_trouble_is_said_once_and_not_with_each_refresh():
-    page = render(replace(shop_status(), problems=("the outbox cannot be written: disk full",)), "en")
-    reader = Reader(page)
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "3 to acknowledge. Not ready: alerts cannot be stored: disk full, the service is stopping."),
+        (
+            "fr",
+            "3 à prendre en charge. Indisponible: les alertes ne peuvent pas être enregistrées : disk full, le service "
+            "s’arrête.",
+        ),
+    ],
+)
+def test_what_is_said_of_trouble_is_said_once_and_not_with_each_refresh(language, said):
+    status = replace(shop_status(), problems=(Trouble("outbox", "disk full"), Trouble("stopping")))
+    assert status.to_dict()["problems"] == ["the outbox cannot be written: disk full", "the service stops"]
+    reader = Reader(render(status, language))
     (summary,) = [a["data-summary"] for tag, a in reader.tags if a.get("id") == "content"]
-    assert summary.endswith("3 to acknowledge. Not ready: the outbox cannot be written: disk full.")
+    assert summary.endswith(said)
     assert [a["id"] for _, a in reader.tags if a.get("role") == "alert"] == ["stale"], "new with each refresh"
     assert all("id" in a for tag, a in reader.tags if tag == "summary"), "without it a refresh takes the focus away"
 
@@ -153,7 +166,7 @@ def test_no_name_becomes_markup(language):
         version=EVIL,
         bundle=EVIL,
         time_zone=EVIL,
-        problems=(EVIL,),
+        problems=(Trouble("outbox", EVIL),),
         waiting={EVIL: 1},
         form_token=EVIL,
         cameras=(CameraStatus(EVIL, "watching", NOW, 1, {EVIL: 1}, EVIL, EVIL),),

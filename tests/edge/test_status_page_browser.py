@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from shelfgap_edge.service.page.routes import status_routes
 from shelfgap_edge.service.page.status import Status
+from shelfgap_edge.service.trouble import Trouble
 from shop_status import shop_status
 from taken import wait_until
 
@@ -231,11 +232,13 @@ def test_it_refreshes_itself_keeps_what_is_open_and_says_when_the_box_is_gone(ch
         assert tab.evaluate("document.activeElement.id") == "acknowledge-" + f"{2:032x}"
         assert tab.locator("#said").inner_text() == "Open alerts: 3. 2 to acknowledge."
         tab.locator("#events summary").focus()
-        box.status = replace(box.status, title="Lyon 4", problems=("disk full",))
+        box.status = replace(box.status, title="Lyon 4", problems=(Trouble("outbox", "disk full"),))
         tab.clock.run_for(21_000)
         wait_until(lambda: tab.locator(".note", has_text="disk full").count() == 1, "the trouble")
         assert tab.evaluate("document.activeElement.id") == "unfold-events"
-        assert tab.locator("#said").inner_text() == "Open alerts: 3. 2 to acknowledge. Not ready: disk full."
+        assert tab.locator("#said").inner_text() == (
+            "Open alerts: 3. 2 to acknowledge. Not ready: alerts cannot be stored: disk full."
+        )
         tab.get_by_role("button", name="Pause updates").click()
         box.status = replace(box.status, alerts=())
         tab.clock.run_for(60_000)

@@ -13,6 +13,7 @@ from shelfgap_edge.service.config import EdgeConfig
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.page.status import HOURS, AvailabilityStatus, CameraState, CameraStatus, Status
 from shelfgap_edge.service.parts import Outbox
+from shelfgap_edge.service.trouble import Trouble
 from shelfgap_edge.sources.state import SourceState
 
 _STATE_BY_KIND: Mapping[str, CameraState] = {
@@ -28,7 +29,7 @@ def give_account(
     started_at: float,
     config: EdgeConfig,
     bundle: RunningBundle,
-    problems: Sequence[str],
+    problems: Sequence[Trouble],
     cameras: Cameras,
     availability: Sequence[AvailabilityStatus],
     outbox: Outbox,

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.service.config import AdminConfig
 from shelfgap_edge.service.tokens import token_matches
+from shelfgap_edge.service.trouble import Trouble
 
 _ALERT_ID = re.compile(r"[0-9a-f]{32}")
 _OPEN_PATHS = ("/healthz", "/readyz")  # for probes, which have no token; they tell no more than a word and reasons
@@ -28,10 +29,10 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Operated(Protocol):
     """What the admin address shows and does."""
 
-    def health(self) -> list[str]:
+    def health(self) -> list[Trouble]:
         """Return what is wrong beyond repair without a restart; empty if alive."""
 
-    def unreadiness(self) -> list[str]:
+    def unreadiness(self) -> list[Trouble]:
         """Return why no frames can be judged or alerts kept now; empty if ready."""
 
     def metrics_text(self) -> bytes:
@@ -122,7 +123,7 @@ def _presented(authorization: str) -> str:
         return ""
 
 
-def _state(problems: list[str]) -> Response:
+def _state(problems: list[Trouble]) -> Response:
     if problems:
-        return JSONResponse({"status": "failing", "reasons": problems}, 503)
+        return JSONResponse({"status": "failing", "reasons": [str(problem) for problem in problems]}, 503)
     return JSONResponse({"status": "ok"})

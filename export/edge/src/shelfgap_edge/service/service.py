@@ -35,6 +35,7 @@ from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.page.routes import status_routes
 from shelfgap_edge.service.page.status import Status
 from shelfgap_edge.service.parts import Assembly, Plan
+from shelfgap_edge.service.trouble import Trouble
 from shelfgap_edge.service.watchdog import notify, notify_reloading, watchdog_seconds
 from shelfgap_edge.service.worker import Worker
 
@@ -159,24 +160,24 @@ class Service:
             self.metrics.refused.labels("unknown-camera").inc()
         return arrival.verdict
 
-    def health(self) -> list[str]:
+    def health(self) -> list[Trouble]:
         """Return what only a restart can mend."""
         if self._stopping:  # then the worker ends; how long all of it may take is for who stops the service
             return []
         if not self._worker.is_alive():
-            return ["the worker has ended"]
+            return [Trouble("worker-ended")]
         idle = self._worker.idle_seconds
-        return [f"the worker shows no sign of life for {idle:.0f} s"] if idle > _STUCK_SECONDS else []
+        return [Trouble("worker-stuck", f"{idle:.0f}")] if idle > _STUCK_SECONDS else []
 
-    def unreadiness(self) -> list[str]:
+    def unreadiness(self) -> list[Trouble]:
         """Return why the service does not do all that it should now."""
-        reasons = self.health()
+        problems = self.health()
         if self._stopping:
-            reasons.append("the service stops")
-        trouble = self._outbox.figures().trouble
-        if trouble is not None:
-            reasons.append(f"the outbox cannot be written: {trouble}")
-        return reasons
+            problems.append(Trouble("stopping"))
+        of_outbox = self._outbox.figures().trouble
+        if of_outbox is not None:
+            problems.append(Trouble("outbox", of_outbox))
+        return problems
 
     def status(self) -> Status:
         """Return the account that the status page shows."""

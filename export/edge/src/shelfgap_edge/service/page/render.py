@@ -85,7 +85,7 @@ def _header(status: Status, language: Language) -> Html:
 def _content(status: Status, clock: Clock, language: Language, waiting: int) -> Html:
     """Return what the script replaces when it refreshes the page."""
     texts = clock.texts
-    not_ready = ", ".join(status.problems)
+    not_ready = ", ".join(texts.problems[problem.kind].format(problem.detail) for problem in status.problems)
     problems = element("p", element("strong", f"{texts.not_ready}: "), not_ready, class_="note") if not_ready else None
     summary = f"{texts.open_alerts}: {len(status.alerts)}. {texts.to_acknowledge.format(waiting)}."
     refused = (

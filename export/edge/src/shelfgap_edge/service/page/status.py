@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.service.trouble import Trouble
 from shelfgap_edge.sources.state import SourceState
 
 CameraState = Literal["watching", "hidden", "waiting", "silent", "blinded", "moved"]
@@ -70,7 +71,7 @@ class Status:
         version: of shelfgap-edge.
         bundle: name and version of the bundle that decides; None while none is loaded.
         time_zone: IANA name of the zone in which times are shown.
-        problems: what keeps the service from being ready, as `/readyz` says it.
+        problems: what keeps the service from being ready; in the JSON as `/readyz` says it.
         waiting: steps of alerts that wait to be delivered, by sink.
         cameras: all that are configured.
         sources: all that run.
@@ -87,7 +88,7 @@ class Status:
     version: str
     bundle: str | None
     time_zone: str
-    problems: tuple[str, ...]
+    problems: tuple[Trouble, ...]
     waiting: Mapping[str, int]
     cameras: tuple[CameraStatus, ...]
     sources: tuple[SourceState, ...]
@@ -99,7 +100,7 @@ class Status:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON, without the token of the forms."""
-        values = asdict(self)
+        values = asdict(self) | {"problems": [str(problem) for problem in self.problems]}
         del values["form_token"]
         return values
 

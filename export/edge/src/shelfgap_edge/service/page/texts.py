@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shelfgap_edge.alerts.event import Action, Kind
 from shelfgap_edge.service.page.language import Language
 from shelfgap_edge.service.page.status import CameraState
+from shelfgap_edge.service.trouble import TroubleKind
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Texts:
     kinds: Mapping[Kind, str]
     actions: Mapping[Action, str]
     camera_states: Mapping[CameraState, str]
+    problems: Mapping[TroubleKind, str]
 
 
 _ENGLISH = Texts(
@@ -158,6 +160,12 @@ _ENGLISH = Texts(
         "blinded": "Blinded",
         "moved": "Moved",
     },
+    problems={
+        "worker-ended": "frames are no longer judged",
+        "worker-stuck": "no frame has been judged for {} s",
+        "stopping": "the service is stopping",
+        "outbox": "alerts cannot be stored: {}",
+    },
 )
 
 _FRENCH = Texts(
@@ -240,6 +248,12 @@ _FRENCH = Texts(
         "silent": "Muette",
         "blinded": "Obstruée",
         "moved": "Déplacée",
+    },
+    problems={
+        "worker-ended": "les images ne sont plus analysées",
+        "worker-stuck": "aucune image analysée depuis {} s",
+        "stopping": "le service s’arrête",
+        "outbox": "les alertes ne peuvent pas être enregistrées : {}",
     },
 )
 
