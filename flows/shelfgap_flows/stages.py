@@ -40,6 +40,9 @@ from shelfgap_flows.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+_DONE = "done"
+"""Marks the scratch folder of a training that ended; killed before DVC has noted it, the stage goes on from there."""
+
 
 def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """Train on data/dataset; writes models/detector.pt and reports/training.json."""
@@ -123,7 +126,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         files={"gallery": sheet, "model": workspace.models / "detector.pt"},
     )
     write_json(workspace.reports / "training.json", report)
-    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / _DONE).touch()
     return report
 
 
@@ -134,6 +137,8 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_training.checkpoint import load_detector
     from shelfgap_training.model import count_macs
 
+    for done in workspace.scratch.glob(f"train-*/{_DONE}"):
+        shutil.rmtree(done.parent, ignore_errors=True)
     params = workspace.params()
     trained = load_detector(workspace.models / "detector.pt")
     size = trained.model.params.input_size

@@ -52,6 +52,22 @@ def test_a_kill_after_the_last_epoch_leaves_a_report_that_is_json(run_command, t
     assert json.loads((workspace.reports / "training.json").read_text(), parse_constant=pytest.fail) == report
 
 
+def test_a_kill_before_dvc_has_noted_the_training_costs_nothing_of_it(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path)
+    patches_params(workspace.params_file, epochs=1)
+    dark_patches(workspace.dataset, 4, 2, 2)
+    monkeypatch.setattr(training, "train", partial(training.train, workers=0))
+    first = stages.train_stage(workspace, Settings())
+    for output in (workspace.models / "detector.pt", workspace.reports / "training.json"):
+        output.unlink()  # as DVC does before it runs the stage again
+    again = stages.train_stage(workspace, Settings())
+    assert (first["resumed_from_epoch"], again["resumed_from_epoch"]) == (0, 1)
+    assert again["weights_sha256"] == first["weights_sha256"]
+    assert any(workspace.scratch.glob("train-*"))
+    stages.export_stage(workspace)
+    assert not any(workspace.scratch.glob("train-*"))
+
+
 def test_what_nobody_looked_for_in_a_picture_is_no_mistake_of_its_worst_sheet(tmp_path, monkeypatch):
     workspace = Workspace(tmp_path)
     dataset = dark_patches(workspace.dataset, 2, 2, 1)
