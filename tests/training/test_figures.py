@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_scenes import boxes_at, found_at, nothing, pycocotools_ap, scene
+from shelfgap_datasets.schema import Box, ImageRecord
+from shelfgap_training.evaluate import ScoredImages
 from shelfgap_training.figures import FIGURES, class_matches, full_shelves, mean_ap50
 from shelfgap_training.metrics import OperatingPoint, Truth, at_threshold, average_precision, match_class
 from shelfgap_training.report import TITLES
@@ -82,6 +84,24 @@ def test_false_alarms_are_counted_on_images_without_any_box():
     matches = class_matches(truths, found, 2, POINTS, unsure)
     assert full_shelves(matches).tolist() == [True, False, False, True]
     assert FIGURES["false_alarms_per_full_shelf"](matches, once(truths))[0] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "full"), [(("gap",), [True, False, False, True]), (("gap", "low"), [True] + [False] * 3)]
+)
+def test_a_shelf_is_full_where_the_labels_say_so(classes, full):
+    box = (0.0, 0.0, 20.0, 20.0)
+    labels = [(), (Box("low", box),), (Box("ignore", box),), (Box("occluder", box),)]
+    labelled = [None, None, None, ("gap", "occluder")]
+    facts = {"width": 90, "height": 60, "sha256": "", "license": "CC0-1.0", "consent": "synthetic", "source": ""}
+    records = tuple(
+        ImageRecord(file_name=f"{i}.jpg", boxes=boxes, annotated_classes=names, **facts)
+        for i, (boxes, names) in enumerate(zip(labels, labelled, strict=True))
+    )
+    known = [record.of_classes(classes) for record in records]
+    truths = tuple(Truth(record.boxes_xyxy(), record.class_ids(classes)) for record in known)
+    scored = ScoredImages(classes, records, truths, (nothing(),) * 4, ())
+    assert full_shelves(scored.matches({"gap": 0.5, "low": 0.5})).tolist() == full
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.frames import read_frame
 from shelfgap_datasets.pictures import read_picture
-from shelfgap_datasets.schema import DatasetError, ImageRecord
+from shelfgap_datasets.schema import IGNORE, DatasetError, ImageRecord
 from shelfgap_edge.errors import FrameError
 from shelfgap_edge.postprocess import Detections
 from shelfgap_edge.runtime import Detector
@@ -43,7 +43,13 @@ class ScoredImages:
     def matches(self, score_thresholds: Mapping[str, float]) -> list[ClassMatches]:
         """Return the matches of each class, with their operating points by class name."""
         points = [score_thresholds[name] for name in self.classes]
-        labelled = [[record.is_labelled(name) for name in self.classes] for record in self.records]
+        # where stock is low that nobody scores, or a region says nothing, the shelf is not known to be full
+        other = {"gap", "low", IGNORE}.difference(self.classes)
+        known = [other.isdisjoint(box.class_name for box in record.boxes) for record in self.records]
+        labelled = [
+            [decides and record.is_labelled(name) for name in self.classes]
+            for record, decides in zip(self.records, known, strict=True)
+        ]
         return class_matches(self.truths, self.detections, len(self.classes), points, np.array(labelled, np.bool_))
 
     def judged(self, score_thresholds: Mapping[str, float]) -> list[JudgedImage]:

@@ -124,7 +124,7 @@ def evaluation_markdown(report: Mapping[str, Any], confidence: float) -> str:
 
 Both models through the edge runtime. Intervals hold {confidence:.0%}, from draws of whole groups of pictures.
 Precision, recall, F1 and false alarms are at IoU 0.5 and the operating point, the score threshold of best F1 on
-validation; a full shelf is a picture without any labelled box, and of a class one without a box of it.
+validation; a full shelf is a picture without a labelled box or ignored region, and of a class one without a box of it.
 
 {figures}
 {f"{chr(10)}Not readable, in no figure: {unreadable}{chr(10)}" if unreadable else ""}
