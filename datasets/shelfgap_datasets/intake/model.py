@@ -17,7 +17,8 @@ class SourceBox:
     """A box as its author wrote it: label, x1 y1 x2 y2 and where it stands.
 
     The coordinates are pixels, or fractions of the displayed picture where the image says so. Where the format marks a
-    box as one that neither teaches nor counts (a crowd of COCO, a difficult object of VOC), it is ignored.
+    box as one that neither teaches nor counts (a crowd of COCO, a difficult object of VOC), it is ignored; an occluder
+    stays one, since it may show a shopper.
     """
 
     label: str
