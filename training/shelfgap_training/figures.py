@@ -105,7 +105,8 @@ def class_matches(
         detections: per image the detections, same order, down to a score of about 0; the best 100 a class count.
         num_classes: class ids run from 0 to num_classes - 1.
         score_thresholds: operating point of each class, for the figures that need one.
-        is_labelled: bool (I, C), False where a class was not labelled in an image: such an image is no full shelf.
+        is_labelled: bool (I, C), False where a class was not labelled in all of an image: such an image is no full
+            shelf.
     """
     if is_labelled is None:
         is_labelled = np.ones((len(truths), num_classes), np.bool_)
