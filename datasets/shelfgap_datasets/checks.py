@@ -89,17 +89,17 @@ def check_dataset(
         if progress is not None:
             progress(done, len(dataset.images))
     sound = replace(dataset, images=tuple(kept), rejections=())
-    unlisted = unlisted_pictures(root, dataset)
     exposed = []
     if require_redacted:
-        unseen = [f"{name}: no record names it, so it may show a shopper anywhere" for name in unlisted]
-        exposed = redaction_problems(root, sound) + unseen
+        unseen = unlisted_pictures(root, sound)  # those of bad records too: setting them aside leaves the picture
+        exposed = redaction_problems(root, sound)
+        exposed += [f"{name}: no sound record names it, so it may show a shopper anywhere" for name in unseen]
     return CheckReport(
         sound=sound,
         records=tuple(problems),
         leaks=tuple(_leaks(root, kept, duplicates)),
         exposed=tuple(exposed),
-        unlisted=tuple(unlisted),
+        unlisted=tuple(unlisted_pictures(root, dataset)),
     )
 
 

@@ -95,7 +95,7 @@ class ShelfImages(TorchDataset[Item]):
     Args:
         root: dataset directory.
         records: its images.
-        classes: class names by id of the network; boxes of others are left out.
+        classes: class names by id of the network; boxes of others are left out, but for regions that say nothing.
         input_size: (height, width) in pixels.
     """
 

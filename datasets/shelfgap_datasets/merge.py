@@ -92,11 +92,11 @@ def _own(labelled: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str
 def _wanted_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tuple[str, ...]:
     """Return the labelled classes of the whole."""
     known = {name for part in parts for name in part.dataset.annotated_classes}
-    wanted = known if classes is None else {*classes, *known.intersection((IGNORE,))}
+    wanted = known if classes is None else set(classes)
     for part in parts:
-        if not (wanted - {IGNORE}) & set(part.dataset.annotated_classes):
+        if not wanted & set(part.dataset.annotated_classes):
             raise DatasetError(
                 f"{part.root}: labelled with {', '.join(part.dataset.annotated_classes)}, of which none is wanted "
                 f"({', '.join(sorted(wanted))}); take others with --classes, or leave this part out"
             )
-    return in_order(wanted)
+    return in_order(wanted | known & {IGNORE})

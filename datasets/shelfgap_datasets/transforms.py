@@ -17,9 +17,8 @@ import albumentations as A
 
 _MIN_SIDE_PX = 2.0  # a thinner rest of a box carries no evidence
 
-
 IGNORED_ID = -1
-"""Class id of a region that says nothing; it is moved and clipped like a box."""
+"""Class id of a region that says nothing; it is moved and clipped like a box, and stays however little is left."""
 
 
 class Sample(NamedTuple):
@@ -43,8 +42,8 @@ class TrainTransform:
         self.mosaic_probability = params.mosaic_probability
         # the mosaic draws the neighbours around the picture and cuts a window of the same size
         mosaic = A.Mosaic(target_size=size, cell_shape=size, p=1)
-        self._plain = _compose(params, [])
-        self._mosaic = _compose(params, [mosaic])
+        self._plain = _compose(params, []), _geometry(params, [])
+        self._mosaic = _compose(params, [mosaic]), _geometry(params, [mosaic])
         self._grow = None
         if gap_id is not None and params.gap_growth_probability > 0:
             self._grow = A.Compose([GapGrowth(gap_id, p=params.gap_growth_probability)], bbox_params=_bbox_params(0.0))
@@ -61,17 +60,28 @@ class TrainTransform:
         """Augment one sample; with three neighbours, as a mosaic of all four.
 
         The result depends on the arguments alone. Boxes are clipped to the picture, and those that keep too
-        little of their area are dropped; a sample without boxes stays one.
+        little of their area are dropped; a sample without boxes stays one. Regions that say nothing come last.
         """
-        pipeline = self._mosaic if neighbours else self._plain
-        pipeline.set_random_seed(seed)
-        out = pipeline(
-            image=sample.image_rgb,
-            bboxes=sample.boxes_xyxy,
-            class_ids=sample.class_ids,
-            **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
-        )
-        return _to_sample(out)
+        pipeline, geometry = self._mosaic if neighbours else self._plain
+        out = _run(pipeline, sample, seed, neighbours)
+        if all((one.class_ids != IGNORED_ID).all() for one in (sample, *neighbours)):
+            return out
+        # the library drops all boxes by one measure; the rest of a region must not become background
+        moved = _run(geometry, sample, seed, neighbours)
+        is_box, is_region = out.class_ids != IGNORED_ID, moved.class_ids == IGNORED_ID
+        boxes = np.concatenate([out.boxes_xyxy[is_box], moved.boxes_xyxy[is_region]])
+        return Sample(out.image_rgb, boxes, np.concatenate([out.class_ids[is_box], moved.class_ids[is_region]]))
+
+
+def _run(pipeline: A.Compose, sample: Sample, seed: int, neighbours: Sequence[Sample]) -> Sample:
+    pipeline.set_random_seed(seed)
+    out = pipeline(
+        image=sample.image_rgb,
+        bboxes=sample.boxes_xyxy,
+        class_ids=sample.class_ids,
+        **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
+    )
+    return _to_sample(out)
 
 
 def _to_sample(out: dict[str, Any]) -> Sample:
@@ -98,10 +108,6 @@ def _as_item(sample: Sample) -> dict[str, Any]:
 
 
 def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
-    scale = {"x": params.scale, "y": params.scale}
-    shift = (-params.translate, params.translate)
-    turn = (-params.rotate_degrees, params.rotate_degrees)
-    shear = (-params.shear_degrees, params.shear_degrees)
     degrade = [
         A.OneOf([A.MotionBlur(blur_limit=(3, 7), p=1), A.GaussianBlur(sigma_limit=(0.5, 2.0), p=1)], p=1),
         A.GaussNoise(std_range=(0.01, 0.06), p=1),
@@ -110,11 +116,26 @@ def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
     return A.Compose(
         [
             *first,
-            A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, p=1),
-            A.HorizontalFlip(p=params.flip_probability),
+            *_moves(params),
             A.RandomBrightnessContrast(0.3, 0.3, p=params.colour_probability),
             A.HueSaturationValue(12, 30, 15, p=params.colour_probability),
             A.OneOf(degrade, p=params.degrade_probability),
         ],
         bbox_params=_bbox_params(params.min_visibility),
     )
+
+
+def _geometry(params: AugmentParams, first: list[Any]) -> A.Compose:
+    """Return what moves boxes as `_compose` does by the same seed, since that moves first, and drops none."""
+    return A.Compose([*first, *_moves(params)], bbox_params=_bbox_params(0.0))
+
+
+def _moves(params: AugmentParams) -> list[Any]:
+    scale = {"x": params.scale, "y": params.scale}
+    shift = (-params.translate, params.translate)
+    turn = (-params.rotate_degrees, params.rotate_degrees)
+    shear = (-params.shear_degrees, params.shear_degrees)
+    return [
+        A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, p=1),
+        A.HorizontalFlip(p=params.flip_probability),
+    ]

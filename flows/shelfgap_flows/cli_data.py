@@ -219,7 +219,7 @@ def check(
         for problem in report.exposed:
             print(f"  {problem}")
         if report.exposed:
-            print(f"  label occluders, remove pictures without a record, then run: shelfgap data redact {dataset}")
+            print(f"  label occluders, remove pictures of no sound record, then run: shelfgap data redact {dataset}")
         for name in report.unlisted:
             print(f"  images/{name}: no record names it")
         print("sound" if report.passed else "bad records were set aside" if sound else "not sound")

@@ -99,7 +99,7 @@ def import_shard(workspace: Workspace, options: IngestOptions, place: Path, shar
         return None
     params = workspace.params().dataset
     try:
-        import_source(
+        report = import_source(
             Path(options.source),
             to,
             class_aliases=params.class_aliases,
@@ -112,6 +112,8 @@ def import_shard(workspace: Workspace, options: IngestOptions, place: Path, shar
         )
     except NothingUsableError as error:
         return Unusable(str(error), error.rejections)
+    for warning in report.warnings:
+        get_run_logger().warning("%s", warning)
     return None
 
 

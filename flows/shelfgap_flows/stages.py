@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     if not is_main_process():  # one of several that train together; the main one tracks and writes
         run()
         return {}
+    _remove_finished(workspace, but=scratch)  # of retrainings that brought nothing to export
     tracker = tracker_for(workspace, settings)
     values = {"model": params.model.model_dump(mode="json"), "train": params.train.model_dump(mode="json")}
     run_id = tracker.open_run(
@@ -130,6 +132,13 @@ def train_stage(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     return report
 
 
+def _remove_finished(workspace: Workspace, but: Path | None = None) -> None:
+    """Remove the checkpoints of trainings that ended: whatever runs after them, DVC has noted them or never will."""
+    for done in workspace.scratch.glob(f"train-*/{_DONE}"):
+        if done.parent != but:
+            shutil.rmtree(done.parent, ignore_errors=True)
+
+
 def export_stage(workspace: Workspace) -> dict[str, Any]:
     """Export to float ONNX and prove parity; writes models/core.onnx, models/model.fp32.onnx, reports/export.json."""
     from shelfgap_export.onnx_export import export_core, with_float_front_end
@@ -137,8 +146,7 @@ def export_stage(workspace: Workspace) -> dict[str, Any]:
     from shelfgap_training.checkpoint import load_detector
     from shelfgap_training.model import count_macs
 
-    for done in workspace.scratch.glob(f"train-*/{_DONE}"):
-        shutil.rmtree(done.parent, ignore_errors=True)
+    _remove_finished(workspace)
     params = workspace.params()
     trained = load_detector(workspace.models / "detector.pt")
     size = trained.model.params.input_size

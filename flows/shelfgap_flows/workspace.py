@@ -71,7 +71,7 @@ class Workspace:
 
     @property
     def scratch(self) -> Path:
-        """Checkpoints of an unfinished training."""
+        """Checkpoints of trainings that are not exported yet, and what else goes on after a kill."""
         return self.root / ".scratch"
 
     @property

@@ -94,3 +94,12 @@ def test_a_browser_shows_all_of_it(tmp_path, facts, width):
         assert ids == ["sources", "faults", "split", "pictures", "distributions", "duplicates"]
         assert said == []
         browser.close()
+
+
+def test_a_dataset_without_a_region_that_says_nothing_is_not_faulty(root, tmp_path):
+    dataset = load_dataset(root)
+    image = replace(dataset.images[0], boxes=())
+    shutil.copytree(root / "images", tmp_path / "images")
+    save_dataset(tmp_path, replace(dataset, images=(image,), annotated_classes=("gap", "ignore")))
+    seen = [fault for fault in collect_facts(tmp_path, DUPLICATES).faults if "never seen" in fault]
+    assert seen == ["the class gap was labelled but never seen"]

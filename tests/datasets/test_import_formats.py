@@ -180,6 +180,15 @@ def test_a_crowd_of_what_is_no_class_of_ours_is_left_out(tmp_path, run_import):
     assert [box.class_name for box in load_dataset(to).images[0].boxes] == ["gap"]
 
 
+def test_a_crowd_of_shoppers_stays_an_occluder_since_it_is_to_be_pixelated(tmp_path, run_import):
+    source = tmp_path / "source"
+    paint(source / "a.jpg")
+    write_crowd(source)
+    _, to = run_import(source, class_map={"Empty": "occluder"})
+    assert load_dataset(to).annotated_classes == ("occluder",)
+    assert [box.class_name for box in load_dataset(to).images[0].boxes] == ["occluder"]
+
+
 def test_sets_below_one_folder_are_joined_and_equal_names_stay_apart(tmp_path, run_import):
     source = tmp_path / "source"
     for number, name in enumerate(["one", "two"]):

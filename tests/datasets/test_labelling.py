@@ -89,6 +89,36 @@ def test_a_round_trip_loses_nothing(tmp_path_factory, format, records):
         assert_same_labels(image, back[image.sha256])
 
 
+@pytest.mark.parametrize(
+    ("stated", "labelled"),
+    [
+        ("gap,low", None),
+        ("low, gap", None),
+        ("low", ("low",)),
+        ("none", ()),
+        ("Empty shelf", None),  # no words of ours: as if nothing were stated
+        ("3", None),
+    ],
+)
+def test_what_others_state_of_classes_takes_no_label_away(tmp_path, stated, labelled):
+    dataset = replace(some_dataset(tmp_path / "data"), annotated_classes=("gap", "low"))
+    images = (replace(dataset.images[0], annotated_classes=("gap",), boxes=()),)
+    export_dataset(tmp_path / "data", replace(dataset, images=images), "yolo", tmp_path / "out")
+    records = tmp_path / "out" / "records.jsonl"
+    records.write_text(records.read_text().replace('"annotated_classes": "gap"', f'"annotated_classes": "{stated}"'))
+    import_source(tmp_path / "out", tmp_path / "back", class_aliases={})
+    (image,) = load_dataset(tmp_path / "back").images
+    assert image.annotated_classes == labelled
+
+
+def test_classes_that_an_export_states_are_mapped_like_its_boxes(tmp_path):
+    dataset = replace(some_dataset(tmp_path / "data"), annotated_classes=("gap", "low"))
+    images = (replace(dataset.images[0], annotated_classes=("low",), boxes=()), *dataset.images[1:])
+    export_dataset(tmp_path / "data", replace(dataset, images=images), "yolo", tmp_path / "out")
+    import_source(tmp_path / "out", tmp_path / "back", class_aliases={}, class_map={"low": "gap"})
+    assert {image.annotated_classes for image in load_dataset(tmp_path / "back").images} == {None}
+
+
 def test_label_studio_finds_pictures_whatever_their_names(tmp_path):
     names = ("aisle 3 + 4.jpg", "50%20 off.png", "shelf#2?.jpg", "a&d=b.jpg")
     dataset = some_dataset(tmp_path / "data")

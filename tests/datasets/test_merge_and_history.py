@@ -82,8 +82,10 @@ def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp
     lows = merge_datasets([three], tmp_path / "lows", ("low",))
     assert lows.annotated_classes == ("low", "ignore")  # what says nothing does not become background
     assert lows.images[0].boxes == (low, unsure)
-    with pytest.raises(DatasetError, match=r"three: labelled with low, ignore, of which none is wanted"):
+    with pytest.raises(DatasetError, match=r"three: labelled with low, ignore, of which none is wanted \(gap\)"):
         merge_datasets([three], tmp_path / "gaps", ("gap",))
+    four = part(tmp_path / "four", (5,), "four", ("ignore",), boxes=(unsure,))
+    assert len(merge_datasets([one, four], tmp_path / "five").images) == 3  # with no --classes nothing is unwanted
     with pytest.raises(DatasetError, match=r"two: labelled with gap, of which none is wanted \(low\)"):
         merge_datasets([one, two], tmp_path / "low", ("low",))
 

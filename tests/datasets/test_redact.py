@@ -184,8 +184,18 @@ def test_bad_records_are_set_aside_and_pictures_without_a_record_stay(shelf):
     assert check_dataset(shelf, DUPLICATES).unlisted == ("c.jpg",)
     assert check_dataset(shelf, DUPLICATES).passed
     strict = check_dataset(shelf, DUPLICATES, require_redacted=True)
-    assert strict.exposed == ("c.jpg: no record names it, so it may show a shopper anywhere",)
+    assert strict.exposed == ("c.jpg: no sound record names it, so it may show a shopper anywhere",)
     assert not strict.passed
+
+
+def test_the_picture_of_a_bad_record_may_show_a_shopper_before_it_is_set_aside_and_after(shelf):
+    redact_dataset(shelf)
+    with (shelf / "images" / "c.jpg").open("ab") as picture:
+        picture.write(b"changed")
+    for _ in range(2):
+        report = check_dataset(shelf, DUPLICATES, require_redacted=True)
+        assert report.exposed == ("c.jpg: no sound record names it, so it may show a shopper anywhere",)
+        save_dataset(shelf, replace(report.sound, rejections=report.records))
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

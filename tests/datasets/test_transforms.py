@@ -71,16 +71,24 @@ def test_the_seed_decides_and_samples_without_boxes_stay_so():
     assert out.class_ids.shape == (0,)
 
 
-def test_a_region_that_says_nothing_moves_like_a_box():
-    sample = patch((10, 10, 50, 40))
-    ignored = sample._replace(class_ids=np.array([IGNORED_ID]))
-    for seed in range(5):
-        neighbours = [patch((30, 30, 60, 60))] * 3 if seed % 2 else []
-        plain = TrainTransform(PARAMS, (96, 128))(sample, seed, neighbours)
-        moved = TrainTransform(PARAMS, (96, 128))(ignored, seed, neighbours)
-        np.testing.assert_array_equal(moved.boxes_xyxy, plain.boxes_xyxy)
+@pytest.mark.parametrize("with_neighbours", [False, True])
+def test_a_region_that_says_nothing_moves_like_a_box_and_stays_however_little_is_left(with_neighbours):
+    params = PARAMS.model_copy(update={"colour_probability": 0.5, "degrade_probability": 0.5})
+    drops, keeps = (TrainTransform(params.model_copy(update={"min_visibility": v}), (96, 128)) for v in (0.9, 0.0))
+    dropped = 0
+    for seed in range(10):
+        corners = np.random.default_rng(seed).integers(0, 40, (4, 2)) if with_neighbours else [(66, 44)]
+        box, *boxes = (patch((x, y, x + 60, y + 50)) for x, y in corners)
+        region, *regions = (one._replace(class_ids=np.array([IGNORED_ID])) for one in (box, *boxes))
+        moved, plain, whole = drops(region, seed, regions), drops(box, seed, boxes), keeps(box, seed, boxes)
         np.testing.assert_array_equal(moved.image_rgb, plain.image_rgb)
-        assert (moved.class_ids == IGNORED_ID).sum() == (plain.class_ids == 0).sum() - (moved.class_ids == 0).sum()
+        np.testing.assert_array_equal(moved.boxes_xyxy, whole.boxes_xyxy)
+        assert (moved.class_ids == IGNORED_ID).all()
+        dropped += len(whole.boxes_xyxy) - len(plain.boxes_xyxy)
+        both = drops(region, seed, boxes)  # boxes keep to their measure
+        of_boxes = both.boxes_xyxy[both.class_ids == 0].tolist()
+        assert all(one in plain.boxes_xyxy.tolist() for one in of_boxes)
+    assert dropped
 
 
 def test_batches_tell_boxes_from_regions_that_say_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -18,7 +19,8 @@ import pytest
 from labelled_pictures_for_flows import write_coco_folder
 from shelfgap_datasets.coco import load_dataset, load_rejections
 from shelfgap_datasets.intake.importer import import_source
-from shelfgap_flows.ingest import version
+from shelfgap_flows import ingest as flow
+from shelfgap_flows.ingest import IngestOptions, import_shard, version
 from shelfgap_flows.versions import versions_folder
 from shelfgap_flows.workspace import open_workspace
 
@@ -227,3 +229,26 @@ def test_a_shard_of_which_nothing_can_be_used_costs_its_own_pictures_only(tmp_pa
     assert (result["images"], result["rejected"]) == (26 - len(spoilt), len(spoilt))
     rejections = load_rejections(tmp_path / "w" / "data" / "versions" / result["version"])
     assert {Path(rejection.source).name for rejection in rejections} == spoilt
+
+
+def test_what_an_import_warns_of_is_logged(tmp_path, monkeypatch, caplog):
+    source = write_coco_folder(tmp_path / "lyon", groups=2)
+    labels = json.loads((source / "labels.json").read_text())
+    labels["categories"].append({"id": 2, "name": "Shoe"})
+    (source / "labels.json").write_text(json.dumps(labels))
+    monkeypatch.setattr(flow, "get_run_logger", lambda: logging.getLogger("ingest"))
+    options = IngestOptions(
+        source=str(source),
+        name="lyon",
+        format="auto",
+        class_map={},
+        license="CC0",
+        consent="no-persons",
+        store=None,
+        classes=None,
+        redact=False,
+        push=False,
+        corrections=False,
+    )
+    assert import_shard.fn(open_workspace(tmp_path / "w"), options, tmp_path, 0, 1) is None
+    assert "class names left out: Shoe (0 boxes)" in caplog.text

@@ -64,6 +64,9 @@ def test_a_kill_before_dvc_has_noted_the_training_costs_nothing_of_it(tmp_path, 
     assert (first["resumed_from_epoch"], again["resumed_from_epoch"]) == (0, 1)
     assert again["weights_sha256"] == first["weights_sha256"]
     assert any(workspace.scratch.glob("train-*"))
+    patches_params(workspace.params_file, epochs=2)
+    stages.train_stage(workspace, Settings())  # a retraining that fails exports nothing
+    assert len([*workspace.scratch.glob("train-*")]) == 1
     stages.export_stage(workspace)
     assert not any(workspace.scratch.glob("train-*"))
 

@@ -70,6 +70,15 @@ def test_a_class_that_nobody_looked_for_in_the_picture_is_not_missed_there():
     assert {(s.kind, s.class_name) for s in everywhere} == {("wrong class", "low"), ("missing", "low")}
 
 
+def test_in_a_region_that_says_nothing_no_label_is_missing_and_labels_are_doubted_as_elsewhere():
+    ignored = Box("ignore", (0.0, 0.0, 150.0, 150.0))
+    assert find_suspects(picture(ignored), found(("gap", 0.9, GAP)), CLASSES) == []
+    for label, detection in ((Box("gap", LOOSE), ("gap", 0.9, GAP)), (Box("low", GAP), ("gap", 0.9, GAP))):
+        assert find_suspects(picture(label, ignored), found(detection), CLASSES) == find_suspects(
+            picture(label), found(detection), CLASSES
+        )
+
+
 def test_the_number_of_a_label_counts_all_boxes_of_the_picture():
     image = picture(Box("product", GAP), Box("gap", (200.0, 20.0, 260.0, 90.0)))
     (suspect,) = find_suspects(image, found(), CLASSES)

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_scenes import boxes_at, found_at, nothing, pycocotools_ap, scene
 from shelfgap_datasets.schema import Box, ImageRecord
+from shelfgap_training.evaluate import ScoredImages
+from shelfgap_training.figures import full_shelves
 from shelfgap_training.looked_for import only_looked_for, without_ignored
 from shelfgap_training.metrics import average_precision
 
@@ -16,6 +18,11 @@ def regions(rng, images):
     """Return, image by image, up to three regions of a fifth to a half of the picture's side."""
     corners = [rng.uniform(0, 180, (int(rng.integers(0, 4)), 2)) for _ in range(images)]
     return [np.concatenate([c, c + rng.uniform(40, 110, c.shape)], 1).astype(np.float32) for c in corners]
+
+
+def picture(*boxes: Box, **given: object) -> ImageRecord:
+    given |= {"file_name": "a.jpg", "license": "CC0", "consent": "synthetic"}
+    return ImageRecord(width=100, height=50, sha256="", source="a.jpg", boxes=boxes, **given)
 
 
 @given(st.integers(0, 10_000))
@@ -48,20 +55,17 @@ def test_the_box_of_another_class_excuses_no_detection_from_being_ignored():
 
 
 def test_a_picture_says_which_classes_and_regions_it_can_judge():
-    record = ImageRecord(
-        file_name="a.jpg",
-        width=100,
-        height=50,
-        sha256="",
-        license="CC0",
-        consent="synthetic",
-        source="a.jpg",
-        annotated_classes=("gap", "ignore"),
-        boxes=(Box("gap", (0, 0, 20, 20)), Box("ignore", (50, 0, 90, 20))),
-    )
+    record = picture(Box("gap", (0, 0, 20, 20)), Box("ignore", (50, 0, 90, 20)), annotated_classes=("gap", "ignore"))
     found = found_at(0, 25, 55, 0, scores=[0.9, 0.8, 0.7, 0.6], class_ids=[0, 0, 0, 1])
     judged = only_looked_for(found, record, ("gap", "low"))
     assert judged.boxes_xyxy[:, 0].tolist() == [0, 25]
     halved = found_at(0, 25, 55, 0, scores=[0.9, 0.8, 0.7, 0.6], class_ids=[0, 0, 0, 1])
     halved.boxes_xyxy[:] /= 2
     assert only_looked_for(halved, record.resized((25, 50)), ("gap", "low")).boxes_xyxy[:, 0].tolist() == [0, 12.5]
+
+
+def test_a_shelf_of_which_a_region_says_nothing_is_not_known_to_be_full():
+    empty = boxes_at()
+    records = (picture(Box("ignore", (50, 0, 90, 20))), picture())
+    scored = ScoredImages(("gap",), records, (empty, empty), (nothing(), nothing()), ())
+    assert full_shelves(scored.matches({"gap": 0.5})).tolist() == [False, True]

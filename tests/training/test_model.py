@@ -172,6 +172,17 @@ def test_a_region_that_says_nothing_is_no_background_and_a_box_in_it_is_taught_a
     assert whole[0, :, silent].all()
 
 
+def test_a_region_smaller_than_the_grid_is_no_background_either():
+    speck = torch.tensor([[37.0, 37.0, 43.0, 43.0]])  # a corner of four cells, the centre of none
+    logits = torch.zeros(1, 1, 12, 16, requires_grad=True)
+    nothing = [torch.zeros(0, dtype=torch.long)]
+    raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
+    loss = detection_losses(raw, NOWHERE, nothing, [speck], LABELLED, LOSS).total
+    taught = torch.autograd.grad(loss, logits)[0][0, 0] != 0
+    assert not taught[4:6, 4:6].any()
+    assert (~taught).sum() == 4
+
+
 def test_generalised_iou_by_hand():
     a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]])
     b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])

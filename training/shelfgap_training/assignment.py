@@ -55,13 +55,10 @@ def assign(
         truth[i, : len(boxes)], ids[i, : len(boxes)], exists[i, : len(boxes)] = boxes, classes_of, True
 
     with torch.no_grad():
-        xs, ys = (axis.reshape(1, 1, -1) for axis in cell_centres(height, width, device))  # (1, 1, P)
         p = scores.float().flatten(2).gather(1, ids.unsqueeze(2).expand(-1, -1, height * width))  # (B, N, P)
         iou = pairwise_iou(truth, boxes_xyxy.float().flatten(2))  # (B, N, P)
-        x1, y1, x2, y2 = truth.unsqueeze(3).unbind(2)  # (B, N, 1)
-        reach = _REACH_CELLS * STRIDE
-        away_x, away_y = (xs - (x1 + x2) / 2).abs(), (ys - (y1 + y2) / 2).abs()
-        inside = (away_x <= ((x2 - x1) / 2).clamp(min=reach)) & (away_y <= ((y2 - y1) / 2).clamp(min=reach))
+        away_x, away_y = _away(truth, height, width)
+        inside = may_answer(truth, height, width)
         worth = p.pow(params.score_power) * iou.pow(params.iou_power) * (inside & exists)
         best = worth.topk(min(params.cells_per_box, height * width), dim=2)
         chosen = torch.zeros_like(inside).scatter(2, best.indices, best.values > 1e-12)
@@ -86,6 +83,25 @@ def assign(
         target_boxes.reshape(boxes_xyxy.shape),
         weight.reshape(batch, height, width),
     )
+
+
+def may_answer(boxes_xyxy: Tensor, height: int, width: int) -> Tensor:
+    """Return which cells of a grid may answer for boxes (..., N, 4), by their place: bool (..., N, height * width).
+
+    >>> may_answer(torch.tensor([[0.0, 0, 9, 20], [7.5, 7.5, 8.5, 8.5]]), 2, 3).int().tolist()
+    [[1, 0, 0, 1, 0, 0], [1, 1, 0, 1, 1, 0]]
+    """
+    away_x, away_y = _away(boxes_xyxy, height, width)
+    half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
+    half_x, half_y = half.clamp(min=_REACH_CELLS * STRIDE).unsqueeze(-1).unbind(-2)  # (..., N, 1)
+    return (away_x <= half_x) & (away_y <= half_y)
+
+
+def _away(boxes_xyxy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return how far each cell of a grid is from the centre of each box, along x and y, each (..., N, P)."""
+    xs, ys = (axis.reshape(-1) for axis in cell_centres(height, width, boxes_xyxy.device))
+    x1, y1, x2, y2 = boxes_xyxy.unsqueeze(-1).unbind(-2)  # (..., N, 1)
+    return (xs - (x1 + x2) / 2).abs(), (ys - (y1 + y2) / 2).abs()
 
 
 def cell_centres(height: int, width: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

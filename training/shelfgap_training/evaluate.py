@@ -138,10 +138,10 @@ def summarise(
     Returns:
         Each of `figures.FIGURES` as `{"value", "low", "high"}`: `ap50`, `ap50_95` (COCO, mean over the classes),
         `precision`, `recall`, `f1` (at IoU 0.5 and the operating point, all classes pooled), `recall_at_p90`,
-        `false_alarms_per_full_shelf`; `images`, `full_shelves` (images without a labelled box), `groups`, `boxes`,
-        `precision_mode`, `score_thresholds`, `by_class` (the same figures and `boxes`) and `unreadable`. A value is
-        null where nothing is labelled that could define it, bounds also where all images are of one group. Full
-        shelves of a class are those without a box of it.
+        `false_alarms_per_full_shelf`; `images`, `full_shelves` (images without a labelled box, nor a region that
+        says nothing), `groups`, `boxes`, `precision_mode`, `score_thresholds`, `by_class` (the same figures and
+        `boxes`) and `unreadable`. A value is null where nothing is labelled that could define it, bounds also where all
+        images are of one group. Full shelves of a class are those without a box of it.
     """
     tables = scored.matches(score_thresholds)
     parts = [tables, *([table] for table in tables)] if len(tables) > 1 else [tables]

@@ -12,7 +12,7 @@ from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 from shelfgap_edge.geometry import iou_matrix
 from shelfgap_edge.postprocess import Detections
 
-from shelfgap_training.looked_for import only_looked_for
+from shelfgap_training.looked_for import lies_in, of_labelled_classes
 
 Kind = Literal["missing", "loose", "wrong class", "extra"]
 _APART = 0.2  # a detection that overlaps every label less than this stands alone
@@ -67,13 +67,13 @@ def find_suspects(image: ImageRecord, detections: Detections, classes: Sequence[
     Args:
         image: its labels; boxes of other classes than `classes` are left alone.
         detections: of that picture, in its pixels, down to a low score; a class that nobody looked for in it has no
-            labels to doubt.
+            labels to doubt, and in a region that says nothing no label is missing.
         classes: names by class id of the detector.
     """
     numbers = [row for row, box in enumerate(image.boxes) if box.class_name in classes]
     labels = np.array([image.boxes[row].xyxy for row in numbers], np.float32).reshape(-1, 4)
     named = np.array([classes.index(image.boxes[row].class_name) for row in numbers], np.int64)
-    known = only_looked_for(detections, image, classes)
+    known = of_labelled_classes(detections, image, classes)
     kept = known.scores >= _LEAST_SCORE
     boxes, scores, ids = known.boxes_xyxy[kept], known.scores[kept], known.class_ids[kept]
     overlap = iou_matrix(boxes, labels)
@@ -99,7 +99,7 @@ def find_suspects(image: ImageRecord, detections: Detections, classes: Sequence[
             add("loose", float(nearly.max()), class_id, int(nearly.argmax()), label)
         elif seen < 0.5:
             add("extra", 1 - 2 * seen, class_id, None, label)
-    alone = overlap.max(1, initial=0) < _APART
+    alone = (overlap.max(1, initial=0) < _APART) & ~lies_in(boxes, image.ignored_xyxy())
     taken = np.zeros((0, 4), np.float32)
     for found in np.argsort(-scores, kind="stable").tolist():
         if alone[found] and iou_matrix(boxes[found : found + 1], taken).max(initial=0) < _SAME_PLACE:

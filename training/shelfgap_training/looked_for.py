@@ -23,10 +23,15 @@ def only_looked_for(found: Detections, record: ImageRecord, classes: Sequence[st
         record: of the picture, with its ignored regions.
         classes: names by class id.
     """
-    kept = np.isin(found.class_ids, [index for index, name in enumerate(classes) if record.is_labelled(name)])
-    looked_for = Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
     known = record.of_classes(classes)
-    return without_ignored(looked_for, Truth(known.boxes_xyxy(), known.class_ids(classes)), record.ignored_xyxy())
+    truth = Truth(known.boxes_xyxy(), known.class_ids(classes))
+    return without_ignored(of_labelled_classes(found, record, classes), truth, record.ignored_xyxy())
+
+
+def of_labelled_classes(found: Detections, record: ImageRecord, classes: Sequence[str]) -> Detections:
+    """Return the detections of classes that were looked for in a picture, in their order."""
+    kept = np.isin(found.class_ids, [index for index, name in enumerate(classes) if record.is_labelled(name)])
+    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
 
 
 def without_ignored(found: Detections, truth: Truth, ignored_xyxy: NDArray[np.float32]) -> Detections:
@@ -44,10 +49,15 @@ def without_ignored(found: Detections, truth: Truth, ignored_xyxy: NDArray[np.fl
     """
     if not len(ignored_xyxy) or not len(found):
         return found
-    kept = covered(found.boxes_xyxy, ignored_xyxy).max(1) < MATCH_IOU
+    kept = ~lies_in(found.boxes_xyxy, ignored_xyxy)
     for class_id in np.unique(found.class_ids):
         mine = np.flatnonzero(found.class_ids == class_id)
         mine = mine[np.argsort(-found.scores[mine], kind="stable")]
         overlap = overlaps(found.boxes_xyxy[mine], truth.boxes_xyxy[truth.class_ids == class_id])
         kept[mine] |= match_boxes(overlap, np.array([MATCH_IOU]))[0] >= 0
     return Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
+
+
+def lies_in(boxes_xyxy: NDArray[np.float32], ignored_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which boxes lie to a half or more in one of the ignored regions, bool (N,)."""
+    return np.asarray(covered(boxes_xyxy, ignored_xyxy).max(1, initial=0) >= MATCH_IOU)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shelfgap_training.assignment import Targets, assign, cell_centres
+from shelfgap_training.assignment import Targets, assign, cell_centres, may_answer
 from shelfgap_training.model import RawOutput
 from shelfgap_training.params import LossParams
 
@@ -52,22 +52,10 @@ def detection_losses(
     """
     boxes = to_boxes(raw.ltrb)
     targets = assign(raw.logits.sigmoid(), boxes, truth_xyxy, truth_ids, params.assignment)
-    silent = cells_within(ignored_xyxy, *raw.logits.shape[2:]) & (targets.weight == 0)
+    height, width = targets.weight.shape[1:]
+    ignored = torch.stack([may_answer(regions, height, width).any(0) for regions in ignored_xyxy])
+    silent = ignored.reshape(targets.weight.shape) & (targets.weight == 0)
     return compare(raw.logits, boxes, targets, labelled[:, :, None, None] & ~silent[:, None], params)
-
-
-def cells_within(regions_xyxy: list[Tensor], height: int, width: int) -> Tensor:
-    """Return which cells of a grid have their centre in a region of their image, bool (B, height, width).
-
-    >>> cells_within([torch.tensor([[0.0, 0, 9, 20]]), torch.zeros(0, 4)], 2, 2).int().tolist()
-    [[[1, 0], [1, 0]], [[0, 0], [0, 0]]]
-    """
-    xs, ys = cell_centres(height, width, regions_xyxy[0].device)
-    inside = []
-    for regions in regions_xyxy:
-        x1, y1, x2, y2 = regions[:, :, None, None].unbind(1)  # (K, 1, 1)
-        inside.append(((xs >= x1) & (xs < x2) & (ys >= y1) & (ys < y2)).any(0))
-    return torch.stack(inside)
 
 
 def compare(logits: Tensor, boxes_xyxy: Tensor, targets: Targets, taught: Tensor, params: LossParams) -> Losses:

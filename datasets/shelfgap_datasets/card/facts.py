@@ -20,7 +20,7 @@ from shelfgap_datasets.duplicates import join_groups, near_pairs
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.frames import load_picture
 from shelfgap_datasets.params import DuplicateParams
-from shelfgap_datasets.schema import SPLITS, UNSTATED, Dataset, ImageRecord
+from shelfgap_datasets.schema import IGNORE, SPLITS, UNSTATED, Dataset, ImageRecord
 
 COLOURS = {"gap": "#d7263d", "low": "#f4a261", "occluder": "#2a6fdb", "product": "#2a9d57", "ignore": "#8d99ae"}
 _GRID = (12, 16)  # cells of the map of positions, (rows, columns)
@@ -232,6 +232,6 @@ def _faults(dataset: Dataset, luma: Sequence[float], members: dict[int, list[str
     side = {image.file_name: image.split for image in images}
     add(sum(len({side[name] for name in m}) > 1 for m in members.values()), "scenes on two sides of the split")
     for name in dataset.annotated_classes:
-        if not any(b.class_name == name for i in images for b in i.boxes):
+        if name != IGNORE and not any(b.class_name == name for i in images for b in i.boxes):
             faults.append(f"the class {name} was labelled but never seen")
     return faults

@@ -16,7 +16,7 @@ from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import are_at_odds, boxes_of_picture, classes_of, union
 from shelfgap_datasets.intake.class_names import map_names
 from shelfgap_datasets.intake.formats import Format, read_annotations
-from shelfgap_datasets.intake.model import LOOKED_FOR, SourceImage
+from shelfgap_datasets.intake.model import LOOKED_FOR, SourceImage, read_looked_for
 from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
 from shelfgap_datasets.intake.provenance import read_provenance
 from shelfgap_datasets.intake.tree import scan
@@ -236,10 +236,11 @@ def _labelled(
     """Return the classes that were looked for in a picture; None for all of the source.
 
     They are those that an export of ours states, else those that all its annotations list. Whoever drew a box of a
-    class has looked for it.
+    class has looked for it. What is stated in other words than an export's says nothing.
     """
-    if stated is not None:
-        looked_for = {*stated.split(",")}.intersection(annotated)
+    listed = read_looked_for(stated)
+    if listed is not None:
+        looked_for = {names.get(name, name) for name in listed}.intersection(annotated)
     elif any(image.labelled is None for image in images):
         return None
     else:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shelfgap_datasets.schema import ImageRecord, Rejection
+from shelfgap_datasets.schema import LABEL_CLASSES, ImageRecord, Rejection
 
 FIX_ANNOTATION = "correct the annotation file, then import again"
 FIX_BOX = "correct or delete the box, then import again"
@@ -17,7 +17,8 @@ class SourceBox:
     """A box as its author wrote it: label, x1 y1 x2 y2 and where it stands.
 
     The coordinates are pixels, or fractions of the displayed picture where the image says so. Where the format marks a
-    box as one that neither teaches nor counts (a crowd of COCO, a difficult object of VOC), it is ignored.
+    box as one that neither teaches nor counts (a crowd of COCO, a difficult object of VOC), it is ignored; an occluder
+    stays one, since it may show a shopper.
     """
 
     label: str
@@ -89,6 +90,18 @@ def stated_of(image: ImageRecord) -> dict[str, str]:
     if image.annotated_classes is None:
         return stated
     return stated | {LOOKED_FOR: ",".join(image.annotated_classes) or "none"}
+
+
+def read_looked_for(stated: str | None) -> tuple[str, ...] | None:
+    """Return the classes that an export states; None where nothing is stated, or what no export of ours says.
+
+    >>> read_looked_for("gap, low"), read_looked_for("none"), read_looked_for("3"), read_looked_for(None)
+    (('gap', 'low'), (), None, None)
+    """
+    if stated is None or stated == "none":
+        return None if stated is None else ()
+    listed = tuple(name.strip() for name in stated.split(","))
+    return listed if set(listed) <= set(LABEL_CLASSES) else None
 
 
 def polygon_bounds(numbers: Sequence[float]) -> tuple[float, float, float, float]:

@@ -29,7 +29,8 @@ def export_dataset(
 ) -> None:
     """Write pictures and labels of a dataset into a new folder.
 
-    Class, box, licence, consent, store, camera, section and time of each picture come back by importing the folder.
+    Class, box, classes looked for, licence, consent, store, camera, section and time of each picture come back by
+    importing the folder.
 
     Args:
         root: dataset directory.
