@@ -16,9 +16,11 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask t
 import albumentations as A
 
 _MIN_SIDE_PX = 2.0  # a thinner rest of a box carries no evidence
+_TILE_PX = 16.0
+
 
 IGNORED_ID = -1
-"""Class id of a region that says nothing; it is moved and clipped like a box, and stays however little is left."""
+"""Class id of a region that says nothing."""
 
 
 class Sample(NamedTuple):
@@ -42,8 +44,8 @@ class TrainTransform:
         self.mosaic_probability = params.mosaic_probability
         # the mosaic draws the neighbours around the picture and cuts a window of the same size
         mosaic = A.Mosaic(target_size=size, cell_shape=size, p=1)
-        self._plain = _compose(params, []), _geometry(params, [])
-        self._mosaic = _compose(params, [mosaic]), _geometry(params, [mosaic])
+        self._plain = _compose(params, [])
+        self._mosaic = _compose(params, [mosaic])
         self._grow = None
         if gap_id is not None and params.gap_growth_probability > 0:
             self._grow = A.Compose([GapGrowth(gap_id, p=params.gap_growth_probability)], bbox_params=_bbox_params(0.0))
@@ -60,28 +62,45 @@ class TrainTransform:
         """Augment one sample; with three neighbours, as a mosaic of all four.
 
         The result depends on the arguments alone. Boxes are clipped to the picture, and those that keep too
-        little of their area are dropped; a sample without boxes stays one. Regions that say nothing come last.
+        little of their area are dropped; a sample without boxes stays one. Regions that say nothing come out in tiles.
         """
-        pipeline, geometry = self._mosaic if neighbours else self._plain
-        out = _run(pipeline, sample, seed, neighbours)
-        if all((one.class_ids != IGNORED_ID).all() for one in (sample, *neighbours)):
-            return out
-        # the library drops all boxes by one measure; the rest of a region must not become background
-        moved = _run(geometry, sample, seed, neighbours)
-        is_box, is_region = out.class_ids != IGNORED_ID, moved.class_ids == IGNORED_ID
-        boxes = np.concatenate([out.boxes_xyxy[is_box], moved.boxes_xyxy[is_region]])
-        return Sample(out.image_rgb, boxes, np.concatenate([out.class_ids[is_box], moved.class_ids[is_region]]))
+        sample, *neighbours = (_in_tiles(one) for one in (sample, *neighbours))
+        pipeline = self._mosaic if neighbours else self._plain
+        pipeline.set_random_seed(seed)
+        out = pipeline(
+            image=sample.image_rgb,
+            bboxes=sample.boxes_xyxy,
+            class_ids=sample.class_ids,
+            **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
+        )
+        return _to_sample(out)
 
 
-def _run(pipeline: A.Compose, sample: Sample, seed: int, neighbours: Sequence[Sample]) -> Sample:
-    pipeline.set_random_seed(seed)
-    out = pipeline(
-        image=sample.image_rgb,
-        bboxes=sample.boxes_xyxy,
-        class_ids=sample.class_ids,
-        **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
+def _in_tiles(sample: Sample) -> Sample:
+    """Cut each region that says nothing into tiles of some pixels, behind the boxes.
+
+    What keeps too little of its area is dropped: of a region that leaves the picture a seam, instead of all of it, so
+    that the rest would be background.
+    """
+    is_region = sample.class_ids == IGNORED_ID
+    if not is_region.any():
+        return sample
+    tiles = np.concatenate([_tiles(region) for region in sample.boxes_xyxy[is_region]])
+    return Sample(
+        sample.image_rgb,
+        np.concatenate([sample.boxes_xyxy[~is_region], tiles]),
+        np.append(sample.class_ids[~is_region], np.full(len(tiles), IGNORED_ID)),
     )
-    return _to_sample(out)
+
+
+def _tiles(region_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return tiles of equal size, at most `_TILE_PX` a side, that fill a region, float32 (N, 4)."""
+    x1, y1, x2, y2 = region_xyxy
+    xs = np.linspace(x1, x2, 1 + max(1, int(np.ceil((x2 - x1) / _TILE_PX))))
+    ys = np.linspace(y1, y2, 1 + max(1, int(np.ceil((y2 - y1) / _TILE_PX))))
+    left, top = np.meshgrid(xs[:-1], ys[:-1])
+    right, bottom = np.meshgrid(xs[1:], ys[1:])
+    return np.stack([left, top, right, bottom], -1).reshape(-1, 4).astype(np.float32)
 
 
 def _to_sample(out: dict[str, Any]) -> Sample:
@@ -108,6 +127,10 @@ def _as_item(sample: Sample) -> dict[str, Any]:
 
 
 def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
+    scale = {"x": params.scale, "y": params.scale}
+    shift = (-params.translate, params.translate)
+    turn = (-params.rotate_degrees, params.rotate_degrees)
+    shear = (-params.shear_degrees, params.shear_degrees)
     degrade = [
         A.OneOf([A.MotionBlur(blur_limit=(3, 7), p=1), A.GaussianBlur(sigma_limit=(0.5, 2.0), p=1)], p=1),
         A.GaussNoise(std_range=(0.01, 0.06), p=1),
@@ -116,26 +139,11 @@ def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
     return A.Compose(
         [
             *first,
-            *_moves(params),
+            A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, p=1),
+            A.HorizontalFlip(p=params.flip_probability),
             A.RandomBrightnessContrast(0.3, 0.3, p=params.colour_probability),
             A.HueSaturationValue(12, 30, 15, p=params.colour_probability),
             A.OneOf(degrade, p=params.degrade_probability),
         ],
         bbox_params=_bbox_params(params.min_visibility),
     )
-
-
-def _geometry(params: AugmentParams, first: list[Any]) -> A.Compose:
-    """Return what moves boxes as `_compose` does by the same seed, since that moves first, and drops none."""
-    return A.Compose([*first, *_moves(params)], bbox_params=_bbox_params(0.0))
-
-
-def _moves(params: AugmentParams) -> list[Any]:
-    scale = {"x": params.scale, "y": params.scale}
-    shift = (-params.translate, params.translate)
-    turn = (-params.rotate_degrees, params.rotate_degrees)
-    shear = (-params.shear_degrees, params.shear_degrees)
-    return [
-        A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, p=1),
-        A.HorizontalFlip(p=params.flip_probability),
-    ]
