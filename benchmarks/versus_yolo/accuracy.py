@@ -72,7 +72,10 @@ def _find(run: Run, folder: Path, precision: str) -> Callable[[bytes], Detection
 
 
 def accuracy(runs: Sequence[Run], folds: Sequence[Fold], found: Found) -> dict[str, dict[str, Any]]:
-    """Return, by run and precision, each figure with its interval and its value in each fold."""
+    """Return, by run and precision, each figure with its interval and its value in each fold.
+
+    `by_fold_all_counted` counts what lies in ignored regions too, as other evaluations do.
+    """
     records = [fold.dataset.of_split("test") for fold in folds]
     classes = folds[0].dataset.detector_classes
     table: dict[str, dict[str, Any]] = {}
@@ -84,6 +87,10 @@ def accuracy(runs: Sequence[Run], folds: Sequence[Fold], found: Found) -> dict[s
             table[run.name][precision] = {
                 **intervals_of(records, detections, classes),
                 "by_fold": [figures_of([images], [one], classes) for images, one in pairs],
+                "by_fold_all_counted": [
+                    figures_of([[image.of_classes(classes) for image in images]], [one], classes)
+                    for images, one in pairs
+                ],
             }
     return table
 

@@ -82,7 +82,7 @@ def agreement(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for number, fold in enumerate(run["trainings"]):
             if "ultralytics_val" in fold:
                 mine, theirs = (
-                    run["accuracy"]["fp32"]["by_fold"][number]["ap50"],
+                    run["accuracy"]["fp32"]["by_fold_all_counted"][number]["ap50"],
                     fold["ultralytics_val"]["onnx"]["ap50"],
                 )
                 agrees = abs(mine - theirs) <= AGREEMENT

@@ -211,7 +211,7 @@ def test_a_picture_that_cannot_be_read_holds_nothing(tmp_path, caplog):
 def test_another_score_of_the_same_file_is_noticed():
     run = {
         "name": "YOLO11n, 100 epochs",
-        "accuracy": {"fp32": {"by_fold": [{"ap50": 0.660}, {"ap50": 0.640}]}},
+        "accuracy": {"fp32": {"by_fold_all_counted": [{"ap50": 0.660}, {"ap50": 0.640}]}},
         "trainings": [{"ultralytics_val": {"onnx": {"ap50": 0.664}}}, {"ultralytics_val": {"onnx": {"ap50": 0.650}}}],
     }
     ours = {"name": "fast", "accuracy": {}, "trainings": [{}]}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_dilation
 from shelfgap_datasets.datamodule import ShelfImages, collate
 from shelfgap_datasets.params import AugmentParams
 from shelfgap_datasets.schema import Box, ImageRecord
@@ -71,6 +72,17 @@ def test_the_seed_decides_and_samples_without_boxes_stay_so():
     assert out.class_ids.shape == (0,)
 
 
+def test_a_box_stays_as_tight_as_it_was_when_pictures_are_turned_and_sheared():
+    """Around its turned corners a tall box would be a sixth wider, and a detector that learns it draws such boxes."""
+    tall = Sample(np.zeros((320, 320, 3), np.uint8), np.array([[140, 100, 160, 180]], np.float32), np.array([0]))
+    params = PARAMS.model_copy(update={"scale": (1.0, 1.0), "translate": 0.0})
+    transform = TrainTransform(params, (320, 320))
+    sides = [out[2:] - out[:2] for seed in range(60) for out in transform(tall, seed).boxes_xyxy]
+    width, height = np.log(np.array(sides) / [20, 80]).mean(0)
+    assert abs(width) < 0.04
+    assert abs(height) < 0.04
+
+
 def region(sample: Sample) -> Sample:
     return sample._replace(class_ids=np.array([IGNORED_ID]))
 
@@ -91,10 +103,9 @@ def test_a_region_that_says_nothing_stays_but_for_a_seam_however_little_is_left_
     plain = TrainTransform(params, (96, 128))(sample, seed)
     np.testing.assert_array_equal(out.image_rgb, plain.image_rgb)
     assert (out.class_ids == IGNORED_ID).all()
-    missing = (out.image_rgb[..., 0] > 127) & ~covered_by(out.boxes_xyxy)
-    assert not missing[9:-9, 9:-9].any()
-    around = covered_by(plain.boxes_xyxy)
-    assert not (covered_by(out.boxes_xyxy) & ~around).any() or not len(plain.boxes_xyxy)
+    white, covered = out.image_rgb[..., 0] > 127, covered_by(out.boxes_xyxy)
+    assert not (white & ~covered)[9:-9, 9:-9].any()
+    assert not (covered & ~binary_dilation(white, iterations=5)).any()
 
 
 def test_boxes_keep_to_their_measure_beside_regions():
