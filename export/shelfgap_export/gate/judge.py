@@ -152,9 +152,11 @@ def judge(
     ):
         raise LatencyError("the latency that was measured is not that of this candidate and champion; measure again")
 
-    def score(who: str, entrant: Entrant, precision: str | None = None) -> ScoredImages:
+    def score(
+        who: str, entrant: Entrant, precision: str | None = None, images: Sequence[ImageRecord] = records
+    ) -> ScoredImages:
         told = None if progress is None else lambda done, total: progress(who, done, total)
-        return score_images(entrant.detector(runtime, threads, precision), dataset, records, annotated, told)
+        return score_images(entrant.detector(runtime, threads, precision), dataset, images, annotated, told)
 
     def scored(who: str, entrant: Entrant) -> Scored:
         found = score(who, entrant)
@@ -165,11 +167,18 @@ def judge(
     checks = floor_checks(ours.evaluation, params, evaluation.confidence)
     if len(candidate.precisions) > 1:
         other = next(name for name in candidate.precisions if name != candidate.precision)
-        found = score(f"candidate in {other}", candidate, other)
-        ap50 = {
-            candidate.precision: ours.evaluation["ap50"]["value"],
-            other: average_precision(found.truths, found.detections, len(found.classes)).ap50,
-        }
+        # calibration sees neither split, and no threshold matters to AP50: with both the loss is told more exactly
+        more = load_dataset(dataset).of_split("val") if split == "test" else ()
+        ap50 = {}
+        for precision in (candidate.precision, other):
+            parts = [
+                ours.images if precision == candidate.precision else score(f"candidate in {other}", candidate, other)
+            ]
+            if more:
+                parts.append(score(f"candidate in {precision}, validation", candidate, precision, more))
+            truths = [truth for part in parts for truth in part.truths]
+            found = [one for part in parts for one in part.detections]
+            ap50[precision] = average_precision(truths, found, len(ours.images.classes)).ap50
         checks.append(int8_loss_check(ap50["int8"], ap50["fp32"], params))
     theirs, differences = None, {}
     if champion is not None and latency is not None:
