@@ -150,6 +150,21 @@ def test_without_a_champion_the_floors_decide_and_the_report_says_so(gate, patch
     assert "against nothing: there was no champion" in (tmp_path / "gate" / "gate.html").read_text()
 
 
+def test_what_int8_loses_is_measured_on_validation_pictures_too(gate, patches_bundle, trained, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(trained.root, data)
+    dataset = load_dataset(data)
+    corner = (0.0, 0.0, 4.0, 4.0)  # where nothing is found
+    images = [
+        replace(i, boxes=tuple(replace(b, xyxy=corner) for b in i.boxes)) if i.split == "val" else i
+        for i in dataset.images
+    ]
+    save_dataset(data, replace(dataset, images=tuple(images)))
+    _, result, _ = gate("--candidate", patches_bundle, "--dataset", data)
+    said = {check["name"]: check for check in result["checks"]}
+    assert 0 < said["ap50 lost to int8"]["candidate"] < said["int8 ap50"]["value"]
+
+
 def test_a_class_that_was_lost_fails_and_a_larger_model_too(gate, patches_bundle, trained, tmp_path):
     both = tmp_path / "data"
     shutil.copytree(trained.root, both)
