@@ -135,34 +135,30 @@ def test_losses_fall_to_nothing_at_the_targets_and_stay_finite_without_boxes():
     assert loss.box == 0
 
 
-def test_a_class_that_nobody_looked_for_teaches_nothing_and_the_others_as_before():
-    truth, ids = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
+ONE_BOX = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
+
+
+@pytest.fixture
+def raw():
     torch.manual_seed(0)
-    logits = torch.randn(1, 2, 12, 16, requires_grad=True)
-    raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
+    return RawOutput(torch.randn(1, 2, 12, 16, requires_grad=True), torch.full((1, 4, 12, 16), 14.0))
 
-    def gradient(labelled):
-        loss = detection_losses(raw, truth, ids, NOWHERE, torch.tensor([labelled]), LOSS).total
-        return torch.autograd.grad(loss, logits)[0]
 
-    masked, whole = gradient([True, False]), gradient([True, True])
+def gradient(raw, ignored=NOWHERE, labelled=LABELLED):
+    loss = detection_losses(raw, *ONE_BOX, ignored, labelled, LOSS).total
+    return torch.autograd.grad(loss, raw.logits)[0]
+
+
+def test_a_class_that_nobody_looked_for_teaches_nothing_and_the_others_as_before(raw):
+    masked, whole = (gradient(raw, labelled=torch.tensor([[True, low]])) for low in (False, True))
     assert not masked[:, 1].any()
     assert whole[:, 1].any()
     torch.testing.assert_close(masked[:, 0], whole[:, 0])
 
 
-def test_a_region_that_says_nothing_is_no_background_and_a_box_in_it_is_taught_as_before():
-    truth, ids = [torch.tensor([[20.0, 20, 60, 52]])], [torch.zeros(1, dtype=torch.long)]
-    torch.manual_seed(0)
-    logits = torch.randn(1, 2, 12, 16, requires_grad=True)
-    raw = RawOutput(logits, torch.full((1, 4, 12, 16), 14.0))
-
-    def gradient(ignored):
-        loss = detection_losses(raw, truth, ids, [torch.tensor(ignored).reshape(-1, 4)], LABELLED, LOSS).total
-        return torch.autograd.grad(loss, logits)[0]
-
-    whole, masked = gradient([]), gradient([[0.0, 0, 64, 64], [96, 32, 128, 96]])
-    targets = assign(logits.sigmoid(), to_boxes(raw.ltrb), truth, ids, LOSS.assignment)
+def test_a_region_that_says_nothing_is_no_background_and_a_box_in_it_is_taught_as_before(raw):
+    whole, masked = gradient(raw), gradient(raw, ignored=[torch.tensor([[0.0, 0, 64, 64], [96, 32, 128, 96]])])
+    targets = assign(raw.logits.sigmoid(), to_boxes(raw.ltrb), *ONE_BOX, LOSS.assignment)
     silent = torch.zeros(12, 16, dtype=torch.bool)
     silent[:8, :8], silent[4:, 12:] = True, True
     silent &= targets.weight[0] == 0

@@ -58,7 +58,7 @@ def assign(
         p = scores.float().flatten(2).gather(1, ids.unsqueeze(2).expand(-1, -1, height * width))  # (B, N, P)
         iou = pairwise_iou(truth, boxes_xyxy.float().flatten(2))  # (B, N, P)
         away_x, away_y = _away(truth, height, width)
-        inside = may_answer(truth, height, width)
+        inside = _reaches(truth, away_x, away_y)
         worth = p.pow(params.score_power) * iou.pow(params.iou_power) * (inside & exists)
         best = worth.topk(min(params.cells_per_box, height * width), dim=2)
         chosen = torch.zeros_like(inside).scatter(2, best.indices, best.values > 1e-12)
@@ -91,7 +91,10 @@ def may_answer(boxes_xyxy: Tensor, height: int, width: int) -> Tensor:
     >>> may_answer(torch.tensor([[0.0, 0, 9, 20], [7.5, 7.5, 8.5, 8.5]]), 2, 3).int().tolist()
     [[1, 0, 0, 1, 0, 0], [1, 1, 0, 1, 1, 0]]
     """
-    away_x, away_y = _away(boxes_xyxy, height, width)
+    return _reaches(boxes_xyxy, *_away(boxes_xyxy, height, width))
+
+
+def _reaches(boxes_xyxy: Tensor, away_x: Tensor, away_y: Tensor) -> Tensor:
     half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
     half_x, half_y = half.clamp(min=_REACH_CELLS * STRIDE).unsqueeze(-1).unbind(-2)  # (..., N, 1)
     return (away_x <= half_x) & (away_y <= half_y)

@@ -25,24 +25,12 @@ def overlaps(boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32]) 
     Returns:
         float64 (N, M), in [0, 1]; (N, 0) or (0, M) when a side is empty.
     """
-    if not len(boxes_xyxy) or not len(others_xyxy):
-        return np.zeros((len(boxes_xyxy), len(others_xyxy)))
-    return np.asarray(mask.iou(_xywh(boxes_xyxy), _xywh(others_xyxy), [0] * len(others_xyxy)), np.float64)
+    return _coco_overlaps(boxes_xyxy, others_xyxy, are_crowds=False)
 
 
 def covered(boxes_xyxy: NDArray[np.float32], regions_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the share of each box that lies in each region: COCO's overlap with a crowd.
-
-    Args:
-        boxes_xyxy: float32 (N, 4), pixels.
-        regions_xyxy: float32 (M, 4), pixels.
-
-    Returns:
-        float64 (N, M), in [0, 1]; (N, 0) or (0, M) when a side is empty.
-    """
-    if not len(boxes_xyxy) or not len(regions_xyxy):
-        return np.zeros((len(boxes_xyxy), len(regions_xyxy)))
-    return np.asarray(mask.iou(_xywh(boxes_xyxy), _xywh(regions_xyxy), [1] * len(regions_xyxy)), np.float64)
+    """Return the share of each box that lies in each region, COCO's overlap with a crowd, in the form of `overlaps`."""
+    return _coco_overlaps(boxes_xyxy, regions_xyxy, are_crowds=True)
 
 
 def match_boxes(overlap: NDArray[np.float64], iou_thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -70,6 +58,15 @@ def match_boxes(overlap: NDArray[np.float64], iou_thresholds: NDArray[np.float64
         matched[finds, detection] = best[finds]
         free[finds, best[finds]] = False
     return matched
+
+
+def _coco_overlaps(
+    boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32], *, are_crowds: bool
+) -> NDArray[np.float64]:
+    if not len(boxes_xyxy) or not len(others_xyxy):
+        return np.zeros((len(boxes_xyxy), len(others_xyxy)))
+    crowds = [int(are_crowds)] * len(others_xyxy)
+    return np.asarray(mask.iou(_xywh(boxes_xyxy), _xywh(others_xyxy), crowds), np.float64)
 
 
 def _xywh(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -167,19 +167,12 @@ def judge(
     checks = floor_checks(ours.evaluation, params, evaluation.confidence)
     if len(candidate.precisions) > 1:
         other = next(name for name in candidate.precisions if name != candidate.precision)
+        parts = {candidate.precision: [ours.images], other: [score(f"candidate in {other}", candidate, other)]}
         # calibration sees neither split, and no threshold matters to AP50: with both the loss is told more exactly
-        more = load_dataset(dataset).of_split("val") if split == "test" else ()
-        ap50 = {}
-        for precision in (candidate.precision, other):
-            parts = [
-                ours.images if precision == candidate.precision else score(f"candidate in {other}", candidate, other)
-            ]
-            if more:
-                parts.append(score(f"candidate in {precision}, validation", candidate, precision, more))
-            truths = [truth for part in parts for truth in part.truths]
-            found = [one for part in parts for one in part.detections]
-            ap50[precision] = average_precision(truths, found, len(ours.images.classes)).ap50
-        checks.append(int8_loss_check(ap50["int8"], ap50["fp32"], params))
+        if split == "test" and (more := load_dataset(dataset).of_split("val")):
+            for precision, scores in parts.items():
+                scores.append(score(f"candidate in {precision}, validation", candidate, precision, more))
+        checks.append(int8_loss_check(_ap50(parts["int8"]), _ap50(parts["fp32"]), params))
     theirs, differences = None, {}
     if champion is not None and latency is not None:
         try:
@@ -239,6 +232,13 @@ def pictures_to_judge(
             f"which of them show the same scene; run: shelfgap data split {dataset}"
         )
     return digest, records, loaded.annotated_classes
+
+
+def _ap50(parts: Sequence[ScoredImages]) -> float:
+    """Return AP50 of several sets of pictures together, which one detector looked at."""
+    truths = [truth for part in parts for truth in part.truths]
+    found = [detections for part in parts for detections in part.detections]
+    return average_precision(truths, found, len(parts[0].classes)).ap50
 
 
 def _require_same_pictures(ours: ScoredImages, theirs: ScoredImages) -> None:
