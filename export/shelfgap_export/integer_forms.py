@@ -18,7 +18,7 @@ from shelfgap_export.onnx_export import DECODE_SCOPE, FRONT_SCOPE, PIXELS_NAME, 
 
 _Array = NDArray[np.float32] | NDArray[np.int64]
 
-_TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def with_integer_forms(core: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
@@ -61,9 +61,9 @@ def _stem_over_rows(model: onnx.ModelProto, keep: Collection[str]) -> None:
         model,
         [conv],
         [
-            helper.make_node("Transpose", [PIXELS_NAME], [f"{scope}/nhwc"], f"{scope}/to_nhwc", perm=_TO_NHWC),
+            helper.make_node("Transpose", [PIXELS_NAME], [f"{scope}/nhwc"], f"{scope}/to_nhwc", perm=TO_NHWC),
             helper.make_node("Reshape", [f"{scope}/nhwc", f"{scope}/shape"], [f"{scope}/joined"], f"{scope}/join"),
-            helper.make_node("Transpose", [f"{scope}/joined"], [f"{scope}/nchw"], f"{scope}/to_nchw", perm=_TO_NCHW),
+            helper.make_node("Transpose", [f"{scope}/joined"], [f"{scope}/nchw"], f"{scope}/to_nchw", perm=TO_NCHW),
             helper.make_node(
                 "Conv",
                 [f"{scope}/nchw", f"{conv.input[1]}/rows", *conv.input[2:]],
@@ -111,7 +111,7 @@ def _upsample_by_broadcast(model: onnx.ModelProto, keep: Collection[str]) -> Non
         for name, (tensor, shape) in split.items():
             at = f"{scope}/{name}"
             nodes += [
-                helper.make_node("Transpose", [tensor], [f"{at}/nhwc"], f"{at}/to_nhwc", perm=_TO_NHWC),
+                helper.make_node("Transpose", [tensor], [f"{at}/nhwc"], f"{at}/to_nhwc", perm=TO_NHWC),
                 helper.make_node("Reshape", [f"{at}/nhwc", f"{at}/shape"], [f"{at}/cells"], f"{at}/split"),
             ]
             constants[f"{at}/shape"] = np.array(shape, np.int64)
@@ -119,7 +119,7 @@ def _upsample_by_broadcast(model: onnx.ModelProto, keep: Collection[str]) -> Non
         nodes += [
             helper.make_node("Add", [f"{scope}/large/cells", f"{scope}/small/cells"], [f"{scope}/cells"], scope),
             helper.make_node("Reshape", [f"{scope}/cells", f"{scope}/shape"], [f"{scope}/nhwc"], f"{scope}/join"),
-            helper.make_node("Transpose", [f"{scope}/nhwc"], list(add.output), f"{scope}/to_nchw", perm=_TO_NCHW),
+            helper.make_node("Transpose", [f"{scope}/nhwc"], list(add.output), f"{scope}/to_nchw", perm=TO_NCHW),
         ]
         _replace(model, [resize, add], nodes, constants)
 
@@ -144,10 +144,10 @@ def _heads_as_product(model: onnx.ModelProto, keep: Collection[str]) -> None:
             f"{scope}/sizes": np.array([len(weight) for weight in weights], np.int64),
         }
         nodes = [
-            helper.make_node("Transpose", [features], [f"{scope}/nhwc"], f"{scope}/to_nhwc", perm=_TO_NHWC),
+            helper.make_node("Transpose", [features], [f"{scope}/nhwc"], f"{scope}/to_nhwc", perm=TO_NHWC),
             helper.make_node("MatMul", [f"{scope}/nhwc", f"{scope}/weight"], [f"{scope}/product"], f"{scope}/MatMul"),
             helper.make_node(
-                "Transpose", [f"{scope}/product"], [f"{scope}/nchw"], f"{DECODE_SCOPE}{scope}/to_nchw", perm=_TO_NCHW
+                "Transpose", [f"{scope}/product"], [f"{scope}/nchw"], f"{DECODE_SCOPE}{scope}/to_nchw", perm=TO_NCHW
             ),
             helper.make_node(
                 "Split", [f"{scope}/nchw", f"{scope}/sizes"], parts, f"{DECODE_SCOPE}{scope}/split", axis=1

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shelfgap_edge.contract import INPUT_NAME, WHOLE_FRAMES_KEY
 from shelfgap_edge.image import averaging_factor
 
-from shelfgap_export.integer_forms import constants_of, patchify_stem, shapes_of
+from shelfgap_export.integer_forms import TO_NCHW, TO_NHWC, constants_of, patchify_stem, shapes_of
 from shelfgap_export.onnx_export import FRONT_SCOPE, PIXELS_NAME
 
 Size = tuple[int, int]  # (height, width)
@@ -78,12 +78,14 @@ def with_known_frames(model: onnx.ModelProto, stem: str, known: Mapping[Size, on
     ours = _way_to_stem(model, stem)
     activations = ours[-1].output[0]
     kind = next(t.data_type for t in model.graph.initializer if t.name == ours[-1].input[2])
-    output = helper.make_tensor_value_info(activations, kind, shapes_of(model)[activations])
-    way = _copied(ours, model, f"{FRONT_SCOPE}any_size/")
+    shape = shapes_of(model)[activations]
+    output = helper.make_tensor_value_info(activations, kind, [shape[axis] for axis in TO_NHWC])
+    way = _branch(ours, model, f"{FRONT_SCOPE}any_size/")
     for size, other in known.items():
-        way = _choose(size, _copied(_way_to_stem(other, stem), other, f"{FRONT_SCOPE}{_text(size)}/"), way, output)
+        way = _choose(size, _branch(_way_to_stem(other, stem), other, f"{FRONT_SCOPE}{_text(size)}/"), way, output)
     nodes, constants = way
-    nodes[-1].output[0] = activations
+    chosen = nodes[-1].output[0]
+    nodes.append(helper.make_node("Transpose", [chosen], [activations], f"{FRONT_SCOPE}to_nchw", perm=TO_NCHW))
     gone = {node.name for node in ours}
     rest = [node for node in model.graph.node if node.name not in gone]
     read = {name for node in rest for name in node.input}
@@ -151,8 +153,12 @@ def _way_to_stem(model: onnx.ModelProto, stem: str) -> list[onnx.NodeProto]:
     return way[::-1]
 
 
-def _copied(nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto, prefix: str) -> _Way:
-    """Return copies of nodes and of the constants they read, all names but that of the frame with a prefix."""
+def _branch(nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto, prefix: str) -> _Way:
+    """Return copies of nodes and of the constants they read, all names but that of the frame with a prefix.
+
+    The result leaves the branch channels last, as integer kernels compute it, so that runtimes cancel the transposes
+    on both sides of the branch.
+    """
     copies = []
     for node in nodes:
         copy = onnx.NodeProto()
@@ -169,6 +175,8 @@ def _copied(nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto, prefix: str
             constant.CopyFrom(tensor)
             constant.name = f"{prefix}{tensor.name}"
             constants.append(constant)
+    result = copies[-1].output[0]
+    copies.append(helper.make_node("Transpose", [result], [f"{result}/nhwc"], f"{prefix}to_nhwc", perm=TO_NHWC))
     return copies, constants
 
 

@@ -141,6 +141,8 @@ def test_both_ways_are_int8_and_only_one_resizes(pair, tmp_path):
     ort.InferenceSession(pair[1].model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     (choice,) = (node for node in graph.node if node.op_type == "If")
+    (first,) = (node for node in graph.node if choice.output[0] in node.input)
+    assert first.op_type == "QLinearConv"  # no transpose on the way
     ways = []
     while choice is not None:
         then, otherwise = sorted((a.name, a.g) for a in choice.attribute)[::-1]
@@ -151,6 +153,7 @@ def test_both_ways_are_int8_and_only_one_resizes(pair, tmp_path):
     for kinds in ways:
         assert kinds.count("QLinearConv") == 1
         assert not {"Conv", "FusedConv", "Resize"} & set(kinds)
+        assert kinds[-1] == "QLinearConv"  # no transpose here either
     assert rest.count("QLinearConv") == rest.count("Resize") == 1
 
 
