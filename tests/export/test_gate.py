@@ -250,13 +250,13 @@ def test_a_slice_has_a_floor_and_a_small_one_is_not_judged(row, verdict):
 @pytest.mark.parametrize(
     ("int8", "fp32", "verdict", "reason"),
     [
-        (0.6, 0.609, "pass", "ap50 lost to int8 is 0.0090, must be at most 0.01"),
-        (0.6, 0.6101, "fail", "ap50 lost to int8 is 0.0101, must be at most 0.01"),
-        (0.6, None, "fail", "ap50 lost to int8 is unknown, must be at most 0.01"),
+        (0.6, 0.609, "pass", "ap50 lost to int8 on 138 pictures is 0.0090, must be at most 0.01"),
+        (0.6, 0.6101, "fail", "ap50 lost to int8 on 138 pictures is 0.0101, must be at most 0.01"),
+        (0.6, None, "fail", "ap50 lost to int8 on 138 pictures is unknown, must be at most 0.01"),
     ],
 )
 def test_int8_may_lose_only_so_much(int8, fp32, verdict, reason):
-    check = int8_loss_check(int8, fp32, GATE)
+    check = int8_loss_check(int8, fp32, 138, GATE)
     assert (check.verdict, check.reason) == (verdict, reason)
 
 

@@ -163,6 +163,8 @@ def test_what_int8_loses_is_measured_on_validation_pictures_too(gate, patches_bu
     _, result, _ = gate("--candidate", patches_bundle, "--dataset", data)
     said = {check["name"]: check for check in result["checks"]}
     assert 0 < said["ap50 lost to int8"]["candidate"] < said["int8 ap50"]["value"]
+    both = len(dataset.of_split("val")) + len(dataset.of_split("test"))
+    assert f"on {both} pictures" in said["ap50 lost to int8"]["reason"]
 
 
 def test_a_class_that_was_lost_fails_and_a_larger_model_too(gate, patches_bundle, trained, tmp_path):

@@ -42,14 +42,15 @@ def floor_checks(evaluation: Mapping[str, Any], params: GateParams, confidence: 
     return checks
 
 
-def int8_loss_check(int8: float | None, fp32: float | None, params: GateParams) -> Check:
-    """Judge what INT8 loses of AP50 against the float model of the same candidate, as measured."""
+def int8_loss_check(int8: float | None, fp32: float | None, pictures: int, params: GateParams) -> Check:
+    """Judge what INT8 loses of AP50 against the float model of the same candidate, as measured on so many pictures."""
     name, bound = "ap50 lost to int8", params.max_int8_ap50_loss
+    told = f"{name} on {pictures} pictures is"
     if int8 is None or fp32 is None:
-        return Check(name, "limit", "fail", f"{name} is unknown, must be at most {bound:g}", bound=bound)
+        return Check(name, "limit", "fail", f"{told} unknown, must be at most {bound:g}", bound=bound)
     loss = round(fp32 - int8, 6)
     verdict: Judgement = "pass" if loss <= bound else "fail"
-    reason = f"{name} is {loss:.4f}, must be at most {bound:g}"
+    reason = f"{told} {loss:.4f}, must be at most {bound:g}"
     return Check(name, "limit", verdict, reason, value=loss, bound=bound, candidate=int8)
 
 

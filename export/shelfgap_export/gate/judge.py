@@ -172,7 +172,8 @@ def judge(
         if split == "test" and (more := load_dataset(dataset).of_split("val")):
             for precision, scores in parts.items():
                 scores.append(score(f"candidate in {precision}, validation", candidate, precision, more))
-        checks.append(int8_loss_check(_ap50(parts["int8"]), _ap50(parts["fp32"]), params))
+        pictures = sum(len(part.records) for part in parts["int8"])
+        checks.append(int8_loss_check(_ap50(parts["int8"]), _ap50(parts["fp32"]), pictures, params))
     theirs, differences = None, {}
     if champion is not None and latency is not None:
         try:
