@@ -75,8 +75,8 @@ def test_a_page_is_whole_and_asks_for_nothing(language, status):
         ("en", "3 to acknowledge. Not ready: alerts cannot be stored: disk full, the service is stopping."),
         (
             "fr",
-            "3 à prendre en charge. Indisponible: les alertes ne peuvent pas être enregistrées : disk full, le service "
-            "s’arrête.",
+            "3 à prendre en charge. Indisponible : les alertes ne peuvent pas être enregistrées : disk full, "
+            "le service s’arrête.",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def _zones(
     texts = clock.texts
     count = (texts.one_zone if len(zones) == 1 else texts.many_zones).format(len(zones))
     return unfolding(
-        f"{texts.other_zones if shelf is None else shelf}: {count}",
+        f"{texts.other_zones if shelf is None else shelf}{texts.colon}{count}",
         _rows([zone for zone in zones if zone in shown], clock),
         id="zones-" + re.sub(r"\s", "-", shelf or ""),
     )

@@ -86,16 +86,20 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
     """Return what the script replaces when it refreshes the page."""
     texts = clock.texts
     not_ready = ", ".join(texts.problems[problem.kind].format(problem.detail) for problem in status.problems)
-    problems = element("p", element("strong", f"{texts.not_ready}: "), not_ready, class_="note") if not_ready else None
-    summary = f"{texts.open_alerts}: {len(status.alerts)}. {texts.to_acknowledge.format(waiting)}."
+    problems = (
+        element("p", element("strong", f"{texts.not_ready}{texts.colon}"), not_ready, class_="note")
+        if not_ready
+        else None
+    )
+    summary = f"{texts.open_alerts}{texts.colon}{len(status.alerts)}. {texts.to_acknowledge.format(waiting)}."
     refused = (
-        element("p", element("strong", f"{texts.bundle_refused}: "), status.bundle_failure, class_="note")
+        element("p", element("strong", f"{texts.bundle_refused}{texts.colon}"), status.bundle_failure, class_="note")
         if status.bundle_failure is not None
         else None
     )
     undelivered = {sink: count for sink, count in status.waiting.items() if count}
     listed = ", ".join(f"{sink} {count}" for sink, count in sorted(undelivered.items()))
-    backlog = element("p", f"{texts.undelivered}: {listed}", class_="note") if undelivered else None
+    backlog = element("p", f"{texts.undelivered}{texts.colon}{listed}", class_="note") if undelivered else None
     return element(
         "div",
         element("p", _updated(clock), class_="meta"),
@@ -109,7 +113,7 @@ def _content(status: Status, clock: Clock, language: Language, waiting: int) -> 
         timeline_section(status.timeline, status.alerts, clock),
         id="content",
         # Said when it changes; an element of role alert would be said with each refresh.
-        data_summary=f"{summary} {texts.not_ready}: {not_ready}." if not_ready else summary,
+        data_summary=f"{summary} {texts.not_ready}{texts.colon}{not_ready}." if not_ready else summary,
     )
 
 

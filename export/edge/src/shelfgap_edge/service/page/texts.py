@@ -23,6 +23,7 @@ class Texts:
     pause: str
     resume: str
     unreachable: str
+    colon: str  # between what a thing is called and what is said of it
     not_ready: str
     undelivered: str
     no_bundle: str
@@ -88,6 +89,7 @@ _ENGLISH = Texts(
     pause="Pause updates",
     resume="Resume updates",
     unreachable="The box does not answer. What you see is from before.",
+    colon=": ",
     not_ready="Not ready",
     undelivered="Alerts not delivered yet",
     no_bundle="no detector loaded",
@@ -177,6 +179,7 @@ _FRENCH = Texts(
     pause="Suspendre l’actualisation",
     resume="Reprendre l’actualisation",
     unreachable="Le boîtier ne répond pas. L’affichage date d’avant.",
+    colon=" : ",
     not_ready="Indisponible",
     undelivered="Alertes pas encore transmises",
     no_bundle="aucun détecteur chargé",
