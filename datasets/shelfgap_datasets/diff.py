@@ -90,6 +90,9 @@ def diff_datasets(before: Dataset, after: Dataset) -> DatasetDiff:
         for name in _STATED
         if getattr(old, name) != getattr(new, name)
     ]
+    common = [name for name in before.annotated_classes if name in after.annotated_classes]
+    sought = [(new.file_name, *(_looked_for(image, common) for image in (old, new))) for old, new in pairs]
+    fields += [FieldChange(name, "looked for", one, other) for name, one, other in sought if one != other]
     return DatasetDiff(
         before=_summarise(before),
         after=_summarise(after),
@@ -159,6 +162,11 @@ def _match_images(
         ones, others = [image for rest in waiting.values() for image in rest], left
     order = {image.file_name: row for row, image in enumerate(after)}
     return sorted(pairs, key=lambda pair: order[pair[1].file_name]), ones, others
+
+
+def _looked_for(image: ImageRecord, classes: Sequence[str]) -> str:
+    """Say for which of these classes a picture without a box says that there is none."""
+    return ", ".join(filter(image.is_labelled, classes)) or "nothing"
 
 
 def _match_boxes(old: ImageRecord, new: ImageRecord) -> list[BoxChange]:

@@ -61,6 +61,17 @@ def test_three_pictures_more_two_boxes_moved_and_one_gone_are_listed_and_nothing
     assert "## Pictures removed" not in text
 
 
+def test_pictures_in_which_other_classes_were_looked_for_are_told_and_classes_of_one_version_alone_once():
+    images = list(BEFORE.images)
+    images[2] = replace(images[2], annotated_classes=("gap",))
+    found = diff_datasets(BEFORE, dataset(*images, classes=("gap", "low", "occluder")))
+    assert [(c.file_name, c.field, c.before, c.after) for c in found.fields] == [
+        ("002.jpg", "looked for", "gap, low", "gap")
+    ]
+    assert found.classes_added == ("occluder",)
+    assert "- 002.jpg: looked for gap, low → gap" in to_markdown(found, "a", "b")
+
+
 @given(st.permutations(range(10)))
 def test_order_is_no_difference(order):
     found = diff_datasets(BEFORE, dataset(*(BEFORE.images[i] for i in order)))
