@@ -42,10 +42,12 @@ class TrainTransform:
 
     def __init__(self, params: AugmentParams, size: tuple[int, int], gap_id: int | None = None) -> None:
         self.mosaic_probability = params.mosaic_probability
+        self._min_visibility = params.min_visibility
         # the mosaic draws the neighbours around the picture and cuts a window of the same size
-        mosaic = A.Mosaic(target_size=size, cell_shape=size, p=1)
-        self._plain = _compose(params, [])
-        self._mosaic = _compose(params, [mosaic])
+        self._mosaic = A.Compose(
+            [A.Mosaic(target_size=size, cell_shape=size, p=1)], bbox_params=_bbox_params(0.0, "areas")
+        )
+        self._change = _changes(params)
         self._grow = None
         if gap_id is not None and params.gap_growth_probability > 0:
             self._grow = A.Compose([GapGrowth(gap_id, p=params.gap_growth_probability)], bbox_params=_bbox_params(0.0))
@@ -61,19 +63,24 @@ class TrainTransform:
     def __call__(self, sample: Sample, seed: int, neighbours: Sequence[Sample] = ()) -> Sample:
         """Augment one sample; with three neighbours, as a mosaic of all four.
 
-        The result depends on the arguments alone. Boxes are clipped to the picture, and those that keep too
-        little of their area are dropped; a sample without boxes stays one. Regions that say nothing come out in tiles.
+        The result depends on the arguments alone. Boxes are clipped to the picture. Those that keep too little of
+        their area are dropped; what a seam of the mosaic leaves of them stays as a region that says nothing. A sample
+        without boxes stays one. Regions come out in tiles.
         """
         sample, *neighbours = (_in_tiles(one) for one in (sample, *neighbours))
-        pipeline = self._mosaic if neighbours else self._plain
-        pipeline.set_random_seed(seed)
-        out = pipeline(
-            image=sample.image_rgb,
-            bboxes=sample.boxes_xyxy,
-            class_ids=sample.class_ids,
-            **({"mosaic_metadata": [_as_item(other) for other in neighbours]} if neighbours else {}),
-        )
-        return _to_sample(out)
+        if neighbours:
+            sample = self._join(sample, neighbours, seed)
+        self._change.set_random_seed(seed)
+        return _to_sample(self._change(image=sample.image_rgb, bboxes=sample.boxes_xyxy, class_ids=sample.class_ids))
+
+    def _join(self, sample: Sample, neighbours: Sequence[Sample], seed: int) -> Sample:
+        """Return the mosaic; Albumentations cuts boxes at its seams without a look at what is left of them."""
+        self._mosaic.set_random_seed(seed)
+        first, *others = (_with_areas(one) for one in (sample, *neighbours))
+        out = self._mosaic(**first, mosaic_metadata=others)
+        joined = _to_sample(out)
+        is_rest = _areas(joined.boxes_xyxy) < self._min_visibility * np.asarray(out["areas"], np.float32)
+        return joined._replace(class_ids=np.where(is_rest, IGNORED_ID, joined.class_ids))
 
 
 def _in_tiles(sample: Sample) -> Sample:
@@ -111,22 +118,34 @@ def _to_sample(out: dict[str, Any]) -> Sample:
     )
 
 
-def _bbox_params(min_visibility: float) -> A.BboxParams:
+def _bbox_params(min_visibility: float, *more: str) -> A.BboxParams:
     return A.BboxParams(
         format="pascal_voc",
-        label_fields=["class_ids"],
+        label_fields=["class_ids", *more],
         min_visibility=min_visibility,
         min_width=_MIN_SIDE_PX,
         min_height=_MIN_SIDE_PX,
         clip=True,
+        filter_invalid_bboxes=True,
     )
 
 
-def _as_item(sample: Sample) -> dict[str, Any]:
-    return {"image": sample.image_rgb, "bboxes": sample.boxes_xyxy, "class_ids": sample.class_ids}
+def _with_areas(sample: Sample) -> dict[str, Any]:
+    return {
+        "image": sample.image_rgb,
+        "bboxes": sample.boxes_xyxy,
+        "class_ids": sample.class_ids,
+        "areas": _areas(sample.boxes_xyxy),
+    }
 
 
-def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
+def _areas(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    x1, y1, x2, y2 = boxes_xyxy.T
+    areas: NDArray[np.float32] = (x2 - x1) * (y2 - y1)
+    return areas
+
+
+def _changes(params: AugmentParams) -> A.Compose:
     scale = {"x": params.scale, "y": params.scale}
     shift = (-params.translate, params.translate)
     turn = (-params.rotate_degrees, params.rotate_degrees)
@@ -138,7 +157,6 @@ def _compose(params: AugmentParams, first: list[Any]) -> A.Compose:
     ]
     return A.Compose(
         [
-            *first,
             # a box around the turned corners would be wider than what is in it, and teach so: a box of 1 to 4 by 15 %
             A.Affine(scale=scale, translate_percent=shift, rotate=turn, shear=shear, rotate_method="ellipse", p=1),
             A.HorizontalFlip(p=params.flip_probability),

@@ -83,6 +83,31 @@ def test_a_box_stays_as_tight_as_it_was_when_pictures_are_turned_and_sheared():
     assert abs(height) < 0.04
 
 
+def test_what_a_seam_of_the_mosaic_leaves_of_a_box_says_nothing_where_it_is_too_little():
+    still = {"scale": (1.0, 1.0), "translate": 0.0, "rotate_degrees": 0, "shear_degrees": 0, "flip_probability": 0.0}
+    transform = TrainTransform(PARAMS.model_copy(update=still), (96, 128))
+    four = [patch((34, 28, 94, 68))] * 4
+    shares, rests = [], 0
+    for seed in range(40):
+        out = transform(four[0], seed, four[1:])
+        is_rest = out.class_ids == IGNORED_ID
+        areas = (out.boxes_xyxy[:, 2:] - out.boxes_xyxy[:, :2]).prod(1) / (60 * 40)
+        assert (areas[~is_rest] >= PARAMS.min_visibility).all()
+        assert (areas[is_rest] < PARAMS.min_visibility).all()
+        assert not ((out.image_rgb[..., 0] > 127) & ~covered_by(out.boxes_xyxy))[2:-2, 2:-2].any()
+        shares += areas[~is_rest].tolist()
+        rests += int(is_rest.sum())
+    assert rests > 20
+    assert min(shares) < 0.5
+
+
+def test_a_box_without_area_at_the_precision_of_pictures_is_left_out():
+    sample = patch((10, 10, 50, 40))
+    thin = np.array([[60, 20, 60, 40], [10, 10, 50, 40]], np.float32)
+    out = TrainTransform(PARAMS, (96, 128))(Sample(sample.image_rgb, thin, np.array([0, 0])), 3)
+    assert len(out.boxes_xyxy) <= 1
+
+
 def region(sample: Sample) -> Sample:
     return sample._replace(class_ids=np.array([IGNORED_ID]))
 
