@@ -105,16 +105,16 @@ def test_a_disk_that_is_full_at_the_first_start_is_no_reason_to_stand_still(smal
 
 
 def full_by_states(path, clock, **limits):
-    """An outbox whose file has reached its own bound, SQLITE_FULL, so that nothing can be written."""
-    outbox = Outbox(path, SINKS, OutboxLimits(max_bytes=128 * 1024, **limits), clock=clock)
+    """An outbox on a small disk that cannot take what a camera remembers, so that nothing can be written."""
+    outbox = Outbox(path, SINKS, OutboxLimits(**limits), clock=clock)
     outbox.put([step(1)], {"cam-1": "1"})
-    outbox.put([step(2)], {"cam-1": "x" * 200_000})
+    outbox.put([step(2)], {"cam-1": "x" * 300_000})
     assert "full" in outbox.figures().trouble
     return outbox
 
 
-def test_what_is_held_in_memory_is_bounded_and_the_least_loss_goes_first(tmp_path, clock, caplog):
-    outbox = full_by_states(tmp_path / "outbox.db", clock, max_held=5)
+def test_what_is_held_in_memory_is_bounded_and_the_least_loss_goes_first(small_disk, clock, caplog):
+    outbox = full_by_states(small_disk / "outbox.db", clock, max_held=5)
     outbox.put([step(3), step(3, 2, "resolved"), step(4)])
     assert outbox.figures().held == 4
     with caplog.at_level(logging.ERROR):
@@ -130,21 +130,21 @@ def test_what_is_held_in_memory_is_bounded_and_the_least_loss_goes_first(tmp_pat
     outbox.put([], {"cam-1": "small"})
     assert outbox.flush()
     outbox.close()
-    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    outbox = Outbox(small_disk / "outbox.db", SINKS)
     assert waiting(outbox) == []
     assert outbox.states() == {"cam-1": "small"}
     outbox.close()
 
 
-def test_deliveries_are_not_repeated_while_the_disk_cannot_note_them(tmp_path, clock):
-    outbox = full_by_states(tmp_path / "outbox.db", clock)
+def test_deliveries_are_not_repeated_while_the_disk_cannot_note_them(small_disk, clock):
+    outbox = full_by_states(small_disk / "outbox.db", clock)
     assert waiting(outbox) == [step(1).key, step(2).key]
     assert outbox.next_due("web", 1e9) is None
     outbox.close()
 
 
-def test_what_cannot_be_saved_at_the_end_is_said(tmp_path, clock, caplog):
-    full_by_states(tmp_path / "outbox.db", clock).close()
+def test_what_cannot_be_saved_at_the_end_is_said(small_disk, clock, caplog):
+    full_by_states(small_disk / "outbox.db", clock).close()
     assert "1 alert steps could not be saved" in caplog.text
 
 
@@ -247,3 +247,33 @@ def test_only_the_last_spoilt_files_are_kept(tmp_path):
         (tmp_path / "outbox.db").write_bytes(b"nonsense" * 1000)
         Outbox(tmp_path / "outbox.db", SINKS).close()
     assert sorted(path.name for path in tmp_path.glob("*spoilt*")) == [f"outbox.db.spoilt-{n}" for n in (3, 4, 5)]
+
+
+def test_what_cameras_remember_drives_no_alert_out(tmp_path, clock):
+    limits = OutboxLimits(max_bytes=1024 * 1024, state_interval_s=0)
+    outbox = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
+    for camera in range(60):
+        outbox.put([], {f"cam-{camera}": "s" * 50_000})
+    outbox.put([step(1)])
+    assert outbox.figures().trouble is None
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
+    assert len(again.states()) == 60
+    again.put([step(2)], {"cam-0": "s" * 60_000})
+    assert (again.figures().trouble, waiting(again)) == (None, [step(1).key, step(2).key])
+    again.close()
+
+
+def test_alerts_that_come_and_go_while_the_disk_is_full_leave_nothing_in_memory(small_disk, clock):
+    outbox = full_by_states(small_disk / "outbox.db", clock)
+    for alert in range(3, 60):
+        outbox.put([step(alert)])
+        outbox.put([step(alert, 2, "resolved")])
+    outbox.put([step(1, 2, "resolved")])
+    assert set(outbox._journal.unsaved.open_alerts) == {step(1).alert_id, step(2).alert_id}
+    outbox.put([], {"cam-1": "small"})
+    assert outbox.flush()
+    outbox.close()
+    again = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
+    assert [event.alert_id for event in again.open_alerts()] == [step(2).alert_id]
+    again.close()

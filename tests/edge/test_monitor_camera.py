@@ -255,6 +255,17 @@ def test_an_alert_from_before_is_resolved_in_quiet_hours_and_not_escalated():
     assert told == [(2, "opened", "gap", "left"), (12, "resolved", "gap", "left")]
 
 
+def test_an_alert_that_a_tick_opened_while_the_camera_rested_waits_from_the_first_frame_on():
+    watched = monitor(replace(quiet_until_one(), escalate_minutes=60))
+    watch(watched, *[GAP] * 4)
+    told = [event for minute in range(15, 90) for event in watched.tick(NOON + 60 * minute)]
+    told += [e for n in range(40) for e in watched.observe(reading(NOON + 5400 + 300 * n, gap=[ON_LEFT]))]
+    assert [(e.action, e.at) for e in told if e.kind == "gap"] == [
+        ("opened", NOON + 3600),
+        ("escalated", NOON + 5400 + 3600),
+    ]
+
+
 @pytest.mark.parametrize("jump", [86_400.0 * 400, -86_400.0 * 400, 3600.0, -3600.0])
 def test_a_camera_whose_clock_jumps_and_comes_back_goes_on(jump):
     watched = monitor()

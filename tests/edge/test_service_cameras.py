@@ -108,6 +108,51 @@ def test_the_alerts_of_a_camera_that_is_taken_out_are_resolved(outbox, monkeypat
     assert again.alert_id != opened.alert_id
 
 
+def test_a_camera_that_is_taken_out_is_forgotten_without_an_open_alert_too(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    frame = reading(NOON)
+    cameras.observe(SimpleNamespace(camera_id="aisle-3", at=frame.at, frame=frame))
+    cameras.save()
+    cameras.use(Plan(("another",)), None)
+    assert outbox.states()["aisle-3"] == "null"
+    watching(outbox, times, monkeypatch)
+    assert outbox.open_alerts() == []
+
+
+@pytest.mark.parametrize("first", ["tick", "frame"])
+def test_while_the_device_was_off_nobody_waited_and_no_camera_was_silent(outbox, monkeypatch, first):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    show_gap(cameras, times, NOON)
+    for _ in range(2):
+        times.pass_(600)
+        cameras.tick()
+    cameras.save()
+    times.pass_(9 * 3600)
+    cameras = watching(outbox, times, monkeypatch)
+    started = times.wall
+
+    def show():
+        frame = reading(times.wall, gap=[ON_LEFT])
+        return cameras.observe(SimpleNamespace(camera_id="aisle-3", at=frame.at, frame=frame))
+
+    if first == "frame":
+        show()
+    told = []
+    for second in range(0, 3 * 3600, 10):
+        times.pass_(10)
+        cameras.tick()
+        if second >= 1000 and second % 1200 == 1000:  # a frame each twenty minutes, the first one late
+            show()
+        told += [(e.kind, e.action, e.key) for e in outbox.open_alerts() if e.key not in {key for *_, key in told}]
+        if (told[-1][0], told[-1][1]) == ("gap", "escalated"):
+            break
+    assert [(kind, action) for kind, action, _ in told] == [("gap", "opened"), ("gap", "escalated")]
+    waited = times.wall - started
+    assert 2400 <= waited <= 1010 + 3610
+
+
 def test_what_a_camera_remembered_cannot_be_read_and_its_alert_is_resolved(outbox, monkeypatch):
     times = Times(NOON)
     (opened,) = show_gap(watching(outbox, times, monkeypatch), times, NOON)

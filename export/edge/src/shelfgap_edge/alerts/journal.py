@@ -44,6 +44,7 @@ class Journal:
         self.trouble: str | None = None
         self.dropped = 0
         self._sinks: list[str] = []
+        self._filed: set[str] = set()  # alerts that are open by the file
         self._next_try = self._next_states = clock()
         self._store: Store | None = None
         self._closed = False
@@ -102,6 +103,7 @@ class Journal:
         try:
             self._store = Store(self._path, self._limits.max_bytes)
             self.memory = Memory(self._store.load())
+            self._filed = set(self.memory.open_alerts)
         except SpoiltError as error:
             self._close_store()  # else it has the file for itself
             self.memory = Memory(salvage(self._path))
@@ -135,6 +137,8 @@ class Journal:
             self._store.write(self.unsaved)  # the file had reached its bound
         if self.trouble is not None:
             _LOGGER.warning("outbox %s: written again, %d held alert steps", self._path.name, len(self.unsaved.rows))
+        for alert_id, event in self.unsaved.open_alerts.items():
+            (self._filed.discard if event is None else self._filed.add)(alert_id)
         self.unsaved, self.trouble = Batch(), None
         self._next_states = self._clock() + self._limits.state_interval_s
         self._make_room(self._store)
@@ -180,6 +184,9 @@ class Journal:
 
     def _shed_held(self) -> None:
         """Keep what is in memory alone within its bound: first what was sent goes, then the least loss."""
+        opened = self.unsaved.open_alerts
+        for alert_id in [key for key, event in opened.items() if event is None and key not in self._filed]:
+            del opened[alert_id]  # the file never heard of it
         rows = self.unsaved.rows
         excess = len(rows) - self._limits.max_held
         if excess <= 0:
@@ -215,4 +222,4 @@ class Journal:
     def _replace_file(self, why: SpoiltError) -> None:
         self._close_store()
         _LOGGER.error("outbox %s: %s; %s", self._path.name, why, set_aside(self._path))
-        self.unsaved = self.memory.everything()
+        self.unsaved, self._filed = self.memory.everything(), set()

@@ -13,7 +13,8 @@ class OutboxLimits:
 
     Attributes:
         max_events: steps kept, delivered ones included.
-        max_bytes: of the file. Steps take half of it at most, as text; the rest is for indexes and monitor states.
+        max_bytes: of the file, the states of the cameras aside. Steps take half of it at most, as text; the rest is for
+            indexes.
         max_held: steps kept in memory alone while the disk takes none.
         state_interval_s: states that come without a step are written this often, to spare the flash of small devices.
     """

@@ -37,7 +37,7 @@ class Store:
 
     Args:
         path: of the file; made if it is not there, for its owner alone.
-        max_bytes: of the file.
+        max_bytes: of the file, the states of cameras aside, which are as many as there are cameras.
 
     Raises:
         OutboxError: it cannot be opened, or another process has it.
@@ -46,7 +46,7 @@ class Store:
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path = path
+        self._path, self._max_bytes = path, max_bytes
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
@@ -62,8 +62,9 @@ class Store:
             self._db.execute("PRAGMA cell_size_check = ON")
             self._db.execute("PRAGMA wal_autocheckpoint = 256")
             self._db.execute(f"PRAGMA journal_size_limit = {1024 * _PAGE_BYTES}")
-            self._db.execute(f"PRAGMA max_page_count = {max(16, max_bytes // _PAGE_BYTES)}")
             self._make_tables()
+            self._state_bytes: dict[str, int] = dict(self._db.execute("SELECT camera_id, length(state) FROM states"))
+            self._bound()
             self.rows, self.text_bytes = self._db.execute(
                 "SELECT count(*), coalesce(sum(length(body)), 0) FROM events"
             ).fetchone()
@@ -93,6 +94,8 @@ class Store:
         self._check_presence()
         rows = list(batch.rows.values())
         bodies = [pack(row.event) for row in rows]
+        self._state_bytes |= {name: len(state) for name, state in batch.states.items()}
+        self._bound()
         with self._transaction():
             added = self._db.executemany(
                 "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)",
@@ -168,6 +171,11 @@ class Store:
     def close(self) -> None:
         """Close it; the write-ahead log goes into the file."""
         self._db.close()
+
+    def _bound(self) -> None:
+        """Let the file hold its bytes, and the states in up to twice their length, since SQLite keeps whole pages."""
+        pages = (self._max_bytes + 2 * sum(self._state_bytes.values())) // _PAGE_BYTES
+        self._db.execute(f"PRAGMA max_page_count = {max(16, pages)}")
 
     def _make_tables(self) -> None:
         with closing(self._db.execute("PRAGMA user_version")) as cursor:

@@ -128,9 +128,11 @@ def acknowledge(place: Place, alert: Alert, at: float) -> Step:
     return _told(place, replace(alert, status="acknowledged"), "acknowledged", at, None)
 
 
-def waited_from(alert: Alert | None, seconds: float) -> Alert | None:
-    """Return an alert that has waited for somebody so many seconds less; a resolved one as it is."""
-    return replace(alert, changed_at=alert.changed_at + seconds) if alert is not None and alert.is_open else alert
+def waited_from(alert: Alert | None, before: float, at: float) -> Alert | None:
+    """Return an alert for which the time between two moments was no wait for somebody; a resolved one as it is."""
+    if alert is None or not alert.is_open:
+        return alert
+    return replace(alert, changed_at=max(alert.changed_at, min(at, alert.changed_at + at - before)))
 
 
 def _raised(place: Place, alert: Alert, trouble: Trouble, at: float, params: MonitorParams) -> Step:

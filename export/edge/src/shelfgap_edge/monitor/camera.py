@@ -128,6 +128,17 @@ class CameraMonitor:
         self._silence = self._silence.tick(now, 60 * self._params.silent_minutes)
         return self._advance(now)
 
+    def resume(self, now: float) -> None:
+        """Note that this device was off until now: no camera kept silent, and nobody let an alert wait.
+
+        Args:
+            now: seconds since the epoch by the clock of this device.
+        """
+        before = self._silence.ticked_at or self._clock.at
+        if before is not None and is_plausible(now) and now > before:
+            self._wait_from(before, now)
+            self._silence = self._silence.resumed(now, 60 * self._params.silent_minutes)
+
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         """Note that somebody sees to an alert; an id that is not open here changes nothing.
 
@@ -253,10 +264,16 @@ class CameraMonitor:
 
     def _leave_out(self, before: float, at: float) -> None:
         """Keep a time without frames, or a jump of the clock, out of the availability and of the wait for somebody."""
-        self._alerts = {kind: waited_from(alert, at - before) for kind, alert in self._alerts.items()}
+        self._wait_from(before, at)
         for name, watched in self._watched.items():
             ledger = watched.ledger.settle(before, not watched.empty.on).skip(at)
-            self._watched[name] = replace(watched, ledger=ledger, alert=waited_from(watched.alert, at - before))
+            self._watched[name] = replace(watched, ledger=ledger)
+
+    def _wait_from(self, before: float, at: float) -> None:
+        """Count the time between two moments as no wait for somebody."""
+        self._alerts = {kind: waited_from(alert, before, at) for kind, alert in self._alerts.items()}
+        for name, watched in self._watched.items():
+            self._watched[name] = replace(watched, alert=waited_from(watched.alert, before, at))
 
     def _shelf_of(self, zone: str) -> str | None:
         return (self._zones[zone].shelf if zone in self._zones else None) or self._shelf

@@ -34,6 +34,13 @@ class Silence:
         passed = min(max(0.0, now - self.ticked_at), limit_s / 2)
         return Silence(self.seconds + passed, now)
 
+    def resumed(self, now: float, limit_s: float) -> Silence:
+        """Return it after a time in which this device was off, and nobody knows what was sent.
+
+        Silence that was told stays; one that was not begins anew.
+        """
+        return Silence(self.seconds if self.seconds >= limit_s else 0.0, now)
+
     def trouble(self, limit_s: float) -> Trouble | None:
         """Return what to tell where it has lasted too long."""
         if self.ticked_at is None or self.seconds < limit_s:

@@ -19,6 +19,8 @@ from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
 _SAVE_SECONDS = 10.0  # between two savings of states without an event: so much persistence a kill costs at most
 _LET_IN_SECONDS = 1e-4  # a lock that is taken again at once keeps out who waits for it
 
+_NOTHING = json.dumps(None)  # state of a camera that was taken out, or begins anew
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,15 +45,22 @@ class Cameras:
         self._last_frame_at: dict[str, float] = {}  # when it was taken
 
     def use(self, plan: Plan, manifest: Manifest) -> None:
-        """Take up a plan and the manifest of a bundle; cameras keep what they remember, also from before a restart."""
+        """Take up a plan and the manifest of a bundle; cameras keep what they remember, also from before a restart.
+
+        What cameras that are gone remembered is forgotten.
+        """
         with self._lock:
-            kept: dict[str, object] = {**self._outbox.states()}
-            kept |= {name: monitor.state() for name, monitor in self._monitors.items()}
+            stored = self._outbox.states()
             monitors = dict(plan.monitors(manifest))
             for name, monitor in monitors.items():
-                _restore(name, monitor, kept.get(name))
+                if name in self._monitors:
+                    _restore(name, monitor, self._monitors[name].state())
+                elif name in stored:
+                    _restore(name, monitor, stored[name])
+                    monitor.resume(self._clock.now())
             self._monitors, self._plan = monitors, plan
             self._resolve_forgotten()
+            self._outbox.put([], dict.fromkeys(stored.keys() - monitors.keys(), _NOTHING))
             self._changed = set(monitors)
             now = time.monotonic()
             self._known_since = {name: self._known_since.get(name, now) for name in monitors}
@@ -141,10 +150,7 @@ class Cameras:
         return self._last_frame_at[name] + time.monotonic() - self._seen_at[name]
 
     def _resolve_forgotten(self) -> None:
-        """Resolve the alerts that no monitor remembers: of cameras that are not configured any more, or begin anew.
-
-        What cameras that are gone remembered is forgotten with them.
-        """
+        """Resolve the alerts that no monitor remembers: of cameras that are not configured any more, or begin anew."""
         known = {alert_id for monitor in self._monitors.values() for alert_id in monitor.open_ids()}
         gone = [event for event in self._outbox.open_alerts() if event.alert_id not in known]
         now = self._clock.now()
@@ -156,7 +162,7 @@ class Cameras:
             self._metrics.alerts.labels(event.kind, event.action).inc()
         if ended:
             names = {event.camera_id for event in ended}
-            self._outbox.put(ended, dict.fromkeys(names, json.dumps(None)) | self._states(names))
+            self._outbox.put(ended, dict.fromkeys(names, _NOTHING) | self._states(names))
 
     def _put(self, events: list[AlertEvent]) -> None:
         if not events:

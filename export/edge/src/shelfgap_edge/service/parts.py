@@ -56,6 +56,9 @@ class Monitor(Protocol):
     def tick(self, now: float) -> list[AlertEvent]:
         """Let time pass, seconds since the epoch."""
 
+    def resume(self, now: float) -> None:
+        """Go on after a time in which this device was off, seconds since the epoch."""
+
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         """A person has seen the alert; nothing if it is not of this camera."""
 
