@@ -60,7 +60,7 @@ def gate_bundles(
     _require_budget(device_class, params)
     ours = load_entrant(candidate)
     theirs = None if champion is None else load_entrant(champion)
-    pictures_to_judge(dataset, split, ours)  # refused before minutes of measuring
+    pictures_to_judge(dataset, split, ours, theirs)  # refused before minutes of measuring
     frames = [ours.files[name] for name in dict.fromkeys(g.file for g in parse_golden(ours.files, ours.where))]
     latency = None
     if theirs is not None:

@@ -6,9 +6,9 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from shelfgap_datasets.params import DatasetParams, Section, ShelfDayParams, SynthParams
@@ -19,6 +19,10 @@ from shelfgap_training.params import EvaluationParams, ModelParams, MonitorSecti
 from shelfgap_flows.search_space import SearchSpaceError, SweepParams, require_searchable
 
 PARAMS_FILE = "params.yaml"
+
+
+# DVC reads a dot in it as a path, and MLflow cannot look for a quote
+PresetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class ParamsError(ShelfgapError):
@@ -32,7 +36,7 @@ class Params(Section):
     synth: SynthParams
     shelf_day: ShelfDayParams
     preset: str
-    presets: dict[str, Preset]
+    presets: dict[PresetName, Preset]
     sweep: SweepParams
     quantize: QuantizeParams
     parity: ParityParams

@@ -12,6 +12,7 @@ from shelfgap_training.figures import FIGURES
 
 from shelfgap_flows.entrants import keep_champion
 from shelfgap_flows.gate import measured_device_class
+from shelfgap_flows.hashes import file_hash
 from shelfgap_flows.notify import notify_verdict
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.outcome import Release, collect, read_report
@@ -53,7 +54,9 @@ def sign(workspace: Workspace) -> None:
 def record(workspace: Workspace, release: Release) -> None:
     """Complete the MLflow run of the training with figures, verdict and bundle; once."""
     tracker = tracker_for(workspace, Settings())
-    stamp = json.dumps([release.verdict, release.evaluation["ap50"], release.latency_ms], sort_keys=True)
+    files = {} if release.bundle is None else {"bundle": Path(f"{release.bundle}.tar")}
+    judged = [workspace.reports / "gate.json", *files.values()]
+    stamp = json.dumps([release.verdict, *(file_hash(path) for path in judged)])
     if tracker.tag(release.mlflow_run_id, "shelfgap.recorded") == stamp:
         return
     metrics = {}
@@ -65,7 +68,6 @@ def record(workspace: Workspace, release: Release) -> None:
         for name, value in release.latency_ms.get(precision, {}).items():
             if value is not None:
                 metrics[f"latency_ms/{precision}/{name}"] = value
-    files = {} if release.bundle is None else {"bundle": Path(f"{release.bundle}.tar")}
     tracker.log(release.mlflow_run_id, metrics, files, {"shelfgap.verdict": release.verdict})
     for path in sorted(p for p in workspace.reports.iterdir() if p.suffix in REPORT_FORMS):
         tracker.log(release.mlflow_run_id, {}, {"reports": path})

@@ -35,7 +35,7 @@ from shelfgap_flows.candidates import (
     compare_candidates,
     find_champion,
 )
-from shelfgap_flows.hashes import code_hash, dataset_hash
+from shelfgap_flows.hashes import CODE_OF_A_BUNDLE, code_hash, dataset_hash
 from shelfgap_flows.one_line import one_line_errors
 from shelfgap_flows.params import Params, params_hash
 from shelfgap_flows.params_file import save_params
@@ -102,7 +102,7 @@ def recipe_start(workspace: Workspace, params: Params) -> str | None:
         RetrainError: a champion is in its place, and what was there before is not noted.
     """
     start = params.train.initial_weights
-    if start is None or not start.startswith(_CHAMPIONS):
+    if start is None or not start.startswith(f"{_CHAMPIONS}/"):
         return start
     noted = _noted_starts(workspace)
     if params.preset not in noted:
@@ -211,13 +211,15 @@ def attempt_key(workspace: Workspace, params: Params, version: str | None) -> st
         params: with the preset starting from what the recipe itself does.
         version: of the released bundle, which candidates start from; None before the first.
     """
-    judge = read_log(registry_for(workspace, Settings())).champion
+    settings = Settings()
+    judge = read_log(registry_for(workspace, settings)).champion
     identity = [
         dataset_hash(workspace),
         version,
         None if judge is None else judge.identity,
         params_hash(params),
-        code_hash("datasets", "training", "export"),
+        code_hash(*CODE_OF_A_BUNDLE),
+        settings.device_class,
     ]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 

@@ -223,6 +223,25 @@ def test_an_attempt_is_another_one_against_another_champion_of_the_registry(tmp_
     assert keys[0] == keys[1] != keys[2] == keys[3] != keys[4] != keys[0]
 
 
+def test_an_attempt_is_another_one_for_another_device_and_other_code_of_the_runtime(tmp_path, monkeypatch):
+    workspace = a_workspace(tmp_path)
+    dark_patches(workspace.dataset, 2, 1, 1)
+    keys = [attempt_key(workspace, workspace.params(), "v1")]
+    monkeypatch.setenv("SHELFGAP_DEVICE_CLASS", "camera")
+    keys.append(attempt_key(workspace, workspace.params(), "v1"))
+    monkeypatch.setattr(retraining, "code_hash", lambda *packages: "changed" if "edge" in packages else "same")
+    keys.append(attempt_key(workspace, workspace.params(), "v1"))
+    monkeypatch.setattr(retraining, "code_hash", lambda *packages: "same")
+    keys.append(attempt_key(workspace, workspace.params(), "v1"))
+    assert len(set(keys)) == 4
+
+
+def test_weights_beside_the_champions_are_those_of_the_recipe(tmp_path):
+    workspace = a_workspace(tmp_path)
+    params = with_start(workspace.params(), "models/champions-2025.pt")
+    assert recipe_start(workspace, params) == "models/champions-2025.pt"
+
+
 @pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive"])
 def test_an_attempt_that_passed_is_repeated_where_its_bundle_is_gone(tmp_path, monkeypatch, verdict):
     workspace = a_workspace(tmp_path)

@@ -289,6 +289,22 @@ def test_a_bundle_is_not_judged_on_the_pictures_that_it_learned(gate, patches_bu
     code, _, err = gate("--candidate", learned, "--dataset", trained.root, "--split", "all")
     assert code == 1
     assert "the candidate was trained on it; judge on its test split alone" in err
+    given = ("--candidate", patches_bundle, "--champion", learned, "--dataset", trained.root)
+    code, _, err = gate(*given, "--split", "all")
+    assert code == 1
+    assert "the champion was trained on it; judge on its test split alone" in err
+
+
+def test_pictures_without_a_box_end_in_a_verdict(gate, patches_bundle, trained, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(trained.root, data)
+    dataset = load_dataset(data)
+    images = [image if image.split == "train" else replace(image, boxes=()) for image in dataset.images]
+    save_dataset(data, replace(dataset, images=tuple(images)))
+    code, result, _ = gate("--candidate", patches_bundle, "--dataset", data)
+    assert (code, result["verdict"]) == (1, "fail")
+    reasons = {check["name"]: check["reason"] for check in result["checks"]}
+    assert "is unknown, must be at most" in reasons["ap50 lost to int8"]
 
 
 @pytest.mark.slow

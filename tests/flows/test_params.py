@@ -49,6 +49,8 @@ def test_the_repository_holds_the_defaults_of_the_package(tmp_path):
             "close_hour must be at least 4 hours after open_hour",
         ),
         (lambda v: v.update(preset="slow"), "preset 'slow' is none of presets (accurate, fast)"),
+        (lambda v: v["presets"].update({"fast.2": fast(v)}), "presets.fast.2.[key]: String should match pattern"),
+        (lambda v: v["presets"].update({"store's": fast(v)}), "presets.store's.[key]: String should match pattern"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, change, message):

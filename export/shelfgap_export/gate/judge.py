@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,7 +147,7 @@ def judge(
         BundleError: a model cannot be run.
         LatencyError: the latency was measured of other models.
     """
-    digest, records, annotated = pictures_to_judge(dataset, split, candidate)
+    digest, records, annotated = pictures_to_judge(dataset, split, candidate, champion)
     if champion is not None and (
         latency is None or (latency["candidate"], latency["champion"]) != (candidate.identity, champion.identity)
     ):
@@ -212,17 +213,18 @@ def judge(
 
 
 def pictures_to_judge(
-    dataset: Path, split: str, candidate: Entrant
+    dataset: Path, split: str, candidate: Entrant, champion: Entrant | None
 ) -> tuple[str, tuple[ImageRecord, ...], tuple[str, ...]]:
     """Return the hash of a dataset, the pictures to judge on, and the classes labelled in it.
 
     Raises:
-        DatasetError: there are none, one has no group, or the candidate was trained on them.
+        DatasetError: there are none, one has no group, or one of the two was trained on them.
     """
     loaded = load_dataset(dataset)
     digest = annotations_hash(dataset)
-    if split == "all" and digest == candidate.manifest.hashes.get("data"):
-        raise DatasetError(f"{dataset}: the candidate was trained on it; judge on its test split alone")
+    for who, entrant in (("candidate", candidate), ("champion", champion)):
+        if split == "all" and entrant is not None and digest == entrant.manifest.hashes.get("data"):
+            raise DatasetError(f"{dataset}: the {who} was trained on it; judge on its test split alone")
     records = loaded.images if split == "all" else loaded.of_split("test")
     if not records:
         raise DatasetError(f"{dataset}: no picture is in the test split; run: shelfgap data split {dataset}")
@@ -235,11 +237,12 @@ def pictures_to_judge(
     return digest, records, loaded.annotated_classes
 
 
-def _ap50(parts: Sequence[ScoredImages]) -> float:
-    """Return AP50 of several sets of pictures together, which one detector looked at."""
+def _ap50(parts: Sequence[ScoredImages]) -> float | None:
+    """Return AP50 of several sets of pictures together, which one detector looked at; None without a box."""
     truths = [truth for part in parts for truth in part.truths]
     found = [detections for part in parts for detections in part.detections]
-    return average_precision(truths, found, len(parts[0].classes)).ap50
+    value = average_precision(truths, found, len(parts[0].classes)).ap50
+    return None if math.isnan(value) else value
 
 
 def _require_same_pictures(ours: ScoredImages, theirs: ScoredImages) -> None:
