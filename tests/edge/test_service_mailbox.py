@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from shelfgap_edge.service.arrival import Arrival
@@ -65,6 +66,22 @@ def test_too_many_bytes_shed_the_camera_that_had_its_turn_last():
         box.put(frame(camera, bytes(400_000)))
     assert shed == [("b", "overflow")]
     assert [box.take(0).camera_id for _ in range(2)] == ["c", "a"]
+
+
+def test_a_frame_larger_than_the_mailbox_is_shed_alone_and_told_of_once_a_camera(caplog):
+    shed = []
+    box = mailbox(shed, megabytes=1)
+    box.put(frame("http"))
+    for _ in range(3):
+        pixels = np.ones((720, 1280, 3), np.uint8)  # as RTSP and V4L2 bring them: 2.6 MiB
+        assert box.put(Arrival("rtsp", None, 0.0, time.monotonic(), pixels))
+        assert not pixels.any()
+    assert shed == [("rtsp", "too-large")] * 3
+    assert caplog.messages == ["rtsp: frames of 2.6 MiB are not judged, queue.megabytes is 1"]
+    assert box.take(0).camera_id == "http"
+    box.limit(frames=8, megabytes=3, max_wait_seconds=60)
+    box.put(Arrival("rtsp", None, 0.0, time.monotonic(), np.ones((720, 1280, 3), np.uint8)))
+    assert box.take(0).camera_id == "rtsp"
 
 
 def test_under_any_overload_each_camera_gets_its_turns():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,19 +11,22 @@ from shelfgap_edge.service.arrival import Arrival
 
 OnShed = Callable[[Arrival, str], None]
 
+_log = logging.getLogger(__name__)
+
 
 class Mailbox:
     """Hands frames from many threads to one.
 
     The camera whose last turn is longest ago comes first. If there are too many frames or bytes, the camera that had
-    its turn last loses its frame. So under any load every camera that goes on sending is served again and again.
+    its turn last loses its frame. So under any load every camera that goes on sending is served again and again. A
+    frame that would not fit in alone displaces nothing.
 
     Args:
         frames: most that wait.
         megabytes: most that they hold together.
         max_wait_seconds: a frame that waited longer is not worth a verdict.
         on_shed: called with a frame that will not be judged, its bytes overwritten already, and why: "replaced" by a
-            newer one, "overflow", "stale", "removed" camera, "stopping".
+            newer one, "too-large" for the mailbox, "overflow", "stale", "removed" camera, "stopping".
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Mailbox:
         self._turn = 0
         self._bytes = 0
         self._closed = False
+        self._told_too_large: set[str] = set()
         self._changed = threading.Condition()
         self.limit(frames=frames, megabytes=megabytes, max_wait_seconds=max_wait_seconds)
 
@@ -42,6 +47,7 @@ class Mailbox:
         self._max_frames = frames
         self._max_bytes = int(megabytes * 2**20)
         self._max_wait_seconds = max_wait_seconds
+        self._told_too_large.clear()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,6 +64,9 @@ class Mailbox:
         with self._changed:
             if self._closed:
                 shed.append((arrival, "stopping"))
+            elif arrival.size > self._max_bytes:
+                shed.append((arrival, "too-large"))
+                self._tell_too_large(arrival)
             else:
                 older = self._waiting.get(arrival.camera_id)
                 if older is not None:
@@ -117,6 +126,12 @@ class Mailbox:
         with self._changed:
             left = [self._remove(camera_id) for camera_id in list(self._waiting)]
         self._shed([(arrival, "stopping") for arrival in left])
+
+    def _tell_too_large(self, arrival: Arrival) -> None:
+        if arrival.camera_id not in self._told_too_large:
+            self._told_too_large.add(arrival.camera_id)
+            sizes = arrival.size / 2**20, self._max_bytes / 2**20
+            _log.error("%s: frames of %.1f MiB are not judged, queue.megabytes is %g", arrival.camera_id, *sizes)
 
     def _last_turn(self, camera_id: str) -> int:
         return self._turns.get(camera_id, 0)
