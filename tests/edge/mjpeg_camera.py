@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 Writer = Callable[[bytes], None]
 
@@ -26,7 +28,9 @@ class Camera:
         single: whether it gives one JPEG an answer.
         mute: whether it takes a request and answers nothing.
         status: what it answers.
-        auth: "basic" or "digest", then only viewer / s3cret gets in.
+        auth: "basic" or "digest", then only viewer / s3cret gets in, or who `login` says.
+        login: user and password.
+        challenges: of its 401, a header each; None for the usual one of `auth`.
         seen: Authorization headers of all requests, "" where there was none.
     """
 
@@ -41,6 +45,8 @@ class Camera:
     mute: bool = False
     status: int = 200
     auth: str | None = None
+    login: tuple[str, str] = ("viewer", "s3cret")
+    challenges: tuple[str, ...] | None = None
     port: int = 0
     seen: list[str] = field(default_factory=list)
     sent: int = 0
@@ -67,8 +73,9 @@ def serving(camera: Camera) -> Iterator[Camera]:
             if not self._is_allowed():
                 self.send_response(401)
                 realm = 'realm="camera"'
-                scheme = f'Digest {realm}, nonce="abc", qop="auth"' if camera.auth == "digest" else f"Basic {realm}"
-                self.send_header("WWW-Authenticate", scheme)
+                usual = f'Digest {realm}, nonce="abc", qop="auth"' if camera.auth == "digest" else f"Basic {realm}"
+                for challenge in camera.challenges or (usual,):
+                    self.send_header("WWW-Authenticate", challenge)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -99,10 +106,17 @@ def serving(camera: Camera) -> Iterator[Camera]:
                 values = {key: value.strip('"') for key, value in values.items()}
                 if "response" not in values:
                     return False
-                ha1 = _md5("viewer:camera:s3cret")
-                ha2 = _md5(f"GET:{values['uri']}")
-                middle = ":".join(values[key] for key in ("nonce", "nc", "cnonce", "qop"))
-                return values["response"] == _md5(f"{ha1}:{middle}:{ha2}") and values["uri"] == self.path
+                user, password = camera.login
+                if values.get("username") != user and unquote(values.get("username*", "")) != f"UTF-8''{user}":
+                    return False
+                name = values.get("algorithm", "MD5")
+                hashed = partial(_hashed, "sha256" if "SHA-256" in name else "md5")
+                ha1 = hashed(f"{user}:{values['realm']}:{password}")
+                if name.endswith("-sess"):
+                    ha1 = hashed(f"{ha1}:{values['nonce']}:{values['cnonce']}")
+                ha2 = hashed(f"GET:{values['uri']}")
+                middle = ":".join(values[key] for key in ("nonce", "nc", "cnonce", "qop") if key in values)
+                return values["response"] == hashed(f"{ha1}:{middle}:{ha2}") and values["uri"] == self.path
             return True
 
         def log_message(self, format: str, *args: object) -> None:
@@ -132,5 +146,5 @@ def serving(camera: Camera) -> Iterator[Camera]:
         thread.join()
 
 
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+def _hashed(name: str, text: str) -> str:
+    return hashlib.new(name, text.encode(), usedforsecurity=False).hexdigest()

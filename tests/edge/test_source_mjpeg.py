@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -184,6 +185,55 @@ def test_passwords_are_used_and_never_told(pictures, auth, monkeypatch, caplog):
     told = f"{source!r} {source.state()} {source.__dict__} {caplog.text}"
     assert "s3cret" not in told
     assert "viewer" not in told
+
+
+def _challenge(algorithm: str, qop: str = ', qop="auth"') -> str:
+    return f'Digest realm="camera", nonce="of {algorithm}"{qop}, algorithm={algorithm}, opaque="xyz"'
+
+
+@pytest.mark.parametrize(
+    ("challenges", "answered"),
+    [
+        ((_challenge("SHA-256"), _challenge("MD5")), "SHA-256"),  # the strongest first, as RFC 7616 has it
+        ((_challenge("SHA-512-256"), _challenge("MD5")), "MD5"),
+        ((_challenge("MD5", ', qop="auth-int"'), _challenge("SHA-256-sess", ', qop="auth-int, auth"')), "SHA-256-sess"),
+        (("Digest realm", "Digest nonce=", _challenge("MD5", "")), "MD5"),
+        (("Digest nonsense", 'Basic realm="camera"'), None),
+    ],
+)
+def test_the_first_challenge_that_can_be_answered_is(pictures, challenges, answered, monkeypatch):
+    auth = "digest" if answered else "basic"
+    with serving(Camera(pictures, auth=auth, challenges=challenges)) as camera:
+        monkeypatch.setenv("CAMERA_URL", camera.url.replace("http://", "http://viewer:s3cret@"))
+        source = make_source({"type": "mjpeg", "camera": "a1", "url_env": "CAMERA_URL", "every_s": 0.0})
+        with running(source, taken := Taken()):
+            taken.wait_for(2)
+    if answered:
+        assert f'nonce="of {answered}"' in camera.seen[1]
+        assert f"algorithm={answered}" in camera.seen[1]
+        assert 'opaque="xyz"' in camera.seen[1]
+    else:
+        assert camera.seen[1].startswith("Basic ")
+
+
+def test_names_and_passwords_are_of_any_alphabet(pictures, monkeypatch):
+    login = ("gérant", "café, ключ")
+    with serving(Camera(pictures, auth="digest", login=login)) as camera:
+        url = camera.url.replace("http://", f"http://{quote(login[0])}:{quote(login[1])}@")
+        monkeypatch.setenv("CAMERA_URL", url)
+        source = make_source({"type": "mjpeg", "camera": "a1", "url_env": "CAMERA_URL", "every_s": 0.0})
+        with running(source, taken := Taken()):
+            taken.wait_for(2)
+
+
+@pytest.mark.parametrize("challenge", [_challenge("SHA-512-256"), "Negotiate", "Digest"])
+def test_a_login_of_an_unknown_kind_is_told(pictures, challenge, monkeypatch):
+    with serving(Camera(pictures, auth="digest", challenges=(challenge,))) as camera:
+        monkeypatch.setenv("CAMERA_URL", camera.url.replace("http://", "http://viewer:s3cret@"))
+        source = make_source({"type": "mjpeg", "camera": "a1", "url_env": "CAMERA_URL", "every_s": 0.0})
+        with running(source, Taken()):
+            wait_until(lambda: source.state().failures.get("unknown-login", 0) >= 2, "two refusals")
+        assert set(source.state().failures) == {"unknown-login"}
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(pictures, tmp_path):

@@ -9,17 +9,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.request import (
-    HTTPDigestAuthHandler,
-    HTTPPasswordMgrWithDefaultRealm,
-    Request,
-    parse_http_list,
-    parse_keqv_list,
-)
 
 from shelfgap_edge.image import MAX_BODY_BYTES
 from shelfgap_edge.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.address import Address
+from shelfgap_edge.sources.digest import answer_digest
 from shelfgap_edge.sources.failure import SourceFailureError
 from shelfgap_edge.sources.multipart import MultipartParser
 from shelfgap_edge.sources.session import Session
@@ -165,16 +159,12 @@ def _answer(
 
 
 def _authorization(address: Address, challenges: list[str]) -> str:
-    """Answer the challenge of a 401: Digest where offered, so that the password does not travel, else Basic."""
+    """Answer a challenge of a 401: the first Digest that is known, so that the password does not travel, else Basic."""
     user, password = address.user or "", address.password() or ""
     for challenge in challenges:
-        if challenge.lower().startswith("digest "):
-            passwords = HTTPPasswordMgrWithDefaultRealm()
-            request = Request(f"{address}{address.target()}")
-            passwords.add_password(None, request.full_url, user, password)
-            values = parse_keqv_list(parse_http_list(challenge.partition(" ")[2]))
-            if answer := HTTPDigestAuthHandler(passwords).get_authorization(request, values):
-                return f"Digest {answer}"
+        scheme, _, asked = challenge.partition(" ")
+        if scheme.lower() == "digest" and (answer := answer_digest(asked, user, password, address.target())):
+            return answer
     if any(challenge.lower().startswith("basic") for challenge in challenges):
         return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-    raise SourceFailureError("not-authorised")
+    raise SourceFailureError("unknown-login" if challenges else "not-authorised")
