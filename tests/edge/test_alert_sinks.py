@@ -14,8 +14,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from alert_events import step
+from monitor_readings import FIVE_MINUTES, FULL, GAP, LOW, NOON, monitor, reading
 from shelfgap_edge.alerts.cloudevent import to_json
 from shelfgap_edge.alerts.event import ACTIONS, KINDS
+from shelfgap_edge.alerts.outbox import Outbox
 from shelfgap_edge.alerts.sinks.notify import Notify
 from shelfgap_edge.alerts.sinks.params import read_sinks
 from shelfgap_edge.alerts.sinks.secret import Secret
@@ -73,6 +75,71 @@ def test_every_kind_of_sink_is_read_with_what_is_for_it(read):
     assert [action for action in ACTIONS if not team.wants(step(1, 1, action))] == ["acknowledged"]
     assert "hunter2" not in repr((shop, bus, lines, team))
     assert read("") == []
+
+
+FILTERED = """
+[[sinks]]
+name = "lows"
+type = "stdout"
+kinds = ["low"]
+[[sinks]]
+name = "gaps"
+type = "stdout"
+kinds = ["gap"]
+actions = ["opened", "reopened", "resolved"]
+[[sinks]]
+name = "ends"
+type = "stdout"
+kinds = ["gap"]
+actions = ["resolved"]
+[[sinks]]
+name = "cameras"
+type = "stdout"
+kinds = ["camera-silent"]
+"""
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(
+    ("frames", "heard"),
+    [
+        (
+            [LOW] * 4 + [GAP] * 8 + [FULL] * 6,
+            {
+                "lows": [("opened", "low"), ("escalated", "gap"), ("resolved", "gap")],
+                "gaps": [("escalated", "gap"), ("resolved", "gap")],
+                "ends": [("resolved", "gap")],
+            },
+        ),
+        ([LOW] * 4 + [FULL] * 6, {"lows": [("opened", "low"), ("resolved", "low")]}),
+        (
+            [GAP] * 8 + [FULL] * 6,
+            {"gaps": [("opened", "gap"), ("resolved", "gap")], "ends": [("resolved", "gap")]},
+        ),
+    ],
+)
+def test_a_sink_that_heard_of_an_alert_hears_its_end_whatever_it_became(read, tmp_path, frames, heard, restarts):
+    wants = {params.name: params.wants for params in read(FILTERED)}
+    outbox, watched = Outbox(tmp_path / "outbox.db", wants), monitor()
+    told = {sink: [] for sink in wants}
+    for number, frame in enumerate(frames):
+        outbox.put(watched.observe(reading(NOON + FIVE_MINUTES * number, **frame)))
+        for sink, those in told.items():
+            while (entry := outbox.next_due(sink, 0.0)) is not None:
+                those.append((entry.event.action, entry.event.kind))
+                outbox.delivered(sink, entry.event.key)
+        if restarts:
+            outbox.close()
+            outbox = Outbox(tmp_path / "outbox.db", wants)
+    outbox.close()
+    assert {sink: those for sink, those in told.items() if those} == heard
+
+
+def test_what_an_alert_has_opened_for_a_sink_opens_it_once(read):
+    gaps = read(FILTERED)[1]
+    assert gaps.wants(step(1, 2, "escalated", earlier_kinds=("low",)))
+    assert not gaps.wants(step(1, 3, "escalated", earlier_kinds=("low", "gap")))
+    assert not gaps.wants(step(1, 2, "escalated"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Kind = Literal["gap", "low", "camera-silent", "camera-blinded", "camera-moved"]
@@ -25,6 +25,8 @@ class AlertEvent:
         since: when the condition began, the same unit.
         priority: 1 (first to be seen to) to 5.
         gap_width_norm: share of the frame's width that the widest gap of the zone takes, in [0, 1]; None without one.
+        earlier_kinds: of the steps since it was opened or reopened, before this one; the outbox notes them, and they
+            decide which sinks are told.
     """
 
     alert_id: str
@@ -39,6 +41,7 @@ class AlertEvent:
     since: float
     priority: int
     gap_width_norm: float | None
+    earlier_kinds: tuple[Kind, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> str:

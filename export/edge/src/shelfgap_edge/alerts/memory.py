@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.alerts.lanes import Lanes
@@ -57,6 +57,9 @@ class Memory:
     def accept(self, event: AlertEvent, audience: Mapping[str, Wants]) -> Row:
         """Give a step its position and let it wait for each sink that wants it."""
         self._position += 1
+        before = self.open_alerts.get(event.alert_id)
+        if before is not None:
+            event = replace(event, earlier_kinds=tuple(dict.fromkeys((*before.earlier_kinds, before.kind))))
         row = Row(self._position, event, tuple(sink for sink, wants in audience.items() if wants(event)))
         for sink in row.sinks:
             self.lanes[sink].add(row.position, event)

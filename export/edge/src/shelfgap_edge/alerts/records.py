@@ -94,6 +94,7 @@ def unpack(body: str) -> AlertEvent:
         SpoiltError: this program did not write it.
     """
     try:
-        return AlertEvent(**json.loads(body))
+        values = json.loads(body)
+        return AlertEvent(**{**values, "earlier_kinds": tuple(values.get("earlier_kinds", ()))})
     except (ValueError, TypeError) as error:
         raise SpoiltError(f"holds an alert that cannot be read: {error}") from None

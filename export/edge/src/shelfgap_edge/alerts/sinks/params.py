@@ -21,7 +21,7 @@ class SinkParams:
     Attributes:
         name: unique; what waits in the outbox waits under this name.
         actions: the steps that it wants.
-        kinds: the kinds of alert that it wants.
+        kinds: the kinds of alert that it wants; one that becomes of such a kind is for it until it is resolved.
         lowest_priority: alerts with a higher number than this are not for it.
         sink: not connected to anything before its first `send`.
     """
@@ -54,8 +54,15 @@ class SinkParams:
         return cls(name, actions, kinds, lowest, sink)
 
     def wants(self, event: AlertEvent) -> bool:
-        """Return whether a step is for this sink."""
-        return event.action in self.actions and event.kind in self.kinds and event.priority <= self.lowest_priority
+        """Return whether a step is for this sink.
+
+        An alert that becomes of one of its kinds, as a low that runs out, is opened for it by that step.
+        """
+        was_for_it = not set(self.kinds).isdisjoint(event.earlier_kinds)
+        if event.priority > self.lowest_priority or not (was_for_it or event.kind in self.kinds):
+            return False
+        begins = bool(event.earlier_kinds) and not was_for_it
+        return event.action in self.actions or (begins and "opened" in self.actions)
 
 
 def read_sinks(config: Table, zone: tzinfo | None = None) -> list[SinkParams]:
