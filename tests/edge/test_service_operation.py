@@ -107,6 +107,8 @@ def test_a_worker_without_a_sign_of_life_is_told(tmp_path, bundle, monkeypatch):
     service._stopping = False
     service._outbox.trouble = "disk full"
     assert str(service.unreadiness()[1]) == "the outbox cannot be written: disk full"
+    service._couriers._missing_dispatchers = list(service._couriers._dispatchers)
+    assert str(service.unreadiness()[1]) == "alerts are not sent: the system allows no more threads"
     service._outbox.close()
 
 

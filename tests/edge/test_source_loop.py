@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused_threads import RefusedThreads
 from shelfgap_edge.overwrite import overwrite, overwrite_bytes
 from shelfgap_edge.sources.failure import SourceFailureError
 from shelfgap_edge.sources.session import Sampler, Session
@@ -48,6 +49,30 @@ def test_failures_are_counted_by_reason_and_the_next_attempt_delivers(caplog):
     assert json.loads(json.dumps(state.to_dict()))["failures"]["refused"] == 1
     assert len(caplog.records) == 3
     assert "s3cret" not in caplog.text
+
+
+def test_a_source_goes_on_once_the_system_allows_its_reading_thread(monkeypatch):
+    threads = RefusedThreads(monkeypatch)
+    threads.names = ("mjpeg-reader",)
+
+    def read(session: Session) -> None:
+        session.deliver("a1", bytearray(b"frame"))
+        session.wait(60)
+
+    taken = Taken()
+    mine = source(read)
+    with running(mine, taken) as thread:
+        wait_until(lambda: len(threads.refused) >= 2 or not thread.is_alive(), "two attempts")
+        threads.names = ()
+        taken.wait_for(1, seconds=5)
+    assert mine.state().failures["no-thread"] == len(threads.refused)
+
+
+def test_a_source_without_a_reading_thread_stops_in_time(monkeypatch):
+    threads = RefusedThreads(monkeypatch)
+    threads.names = ("mjpeg-reader",)
+    with running(Source("mjpeg", "x", "a1", lambda session: None, backoff=Backoff(600, 600)), Taken()):
+        wait_until(lambda: bool(threads.refused), "an attempt")
 
 
 def test_a_read_that_hangs_for_good_does_not_keep_the_source_from_stopping():

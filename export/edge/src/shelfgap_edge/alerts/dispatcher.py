@@ -37,7 +37,7 @@ class SinkFigures:
 
 
 class Dispatcher:
-    """Threads that send; started once, stopped once.
+    """Threads that send; stopped once.
 
     A sink that cannot be reached pauses as a whole, and tries another zone next. A step that it fails to take while it
     answers waits alone, with its zone.
@@ -61,14 +61,19 @@ class Dispatcher:
         self._rng = rng or random.Random()
         self._stop = threading.Event()
         self._figures = {sink.name: SinkFigures() for sink in sinks}
-        self._threads = [
-            threading.Thread(target=self._run, args=(sink,), name=f"sink-{sink.name}", daemon=True) for sink in sinks
-        ]
+        self._threads: dict[str, threading.Thread] = {}
 
     def start(self) -> None:
-        """Begin to send."""
-        for thread in self._threads:
-            thread.start()
+        """Begin to send; once more, begin where that failed before.
+
+        Raises:
+            RuntimeError: the system allows no more threads.
+        """
+        for sink in self._sinks:
+            if sink.name not in self._threads:
+                thread = threading.Thread(target=self._run, args=(sink,), name=f"sink-{sink.name}", daemon=True)
+                thread.start()
+                self._threads[sink.name] = thread
 
     def stop(self, grace_s: float) -> bool:
         """Send nothing new, let what is under way end, and close the sinks.
@@ -84,9 +89,9 @@ class Dispatcher:
         self._stop.set()
         self._outbox.wake()
         deadline = time.monotonic() + grace_s
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
-        ended = not any(thread.is_alive() for thread in self._threads)
+        ended = not any(thread.is_alive() for thread in self._threads.values())
         for sink in self._sinks:
             try:
                 sink.close()

@@ -128,7 +128,11 @@ class Dispatcher(Protocol):
     """Delivers from the outbox to sinks, in threads of its own."""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; once more, begin what could not before.
+
+        Raises:
+            RuntimeError: the system allows no more threads.
+        """
 
     def stop(self, grace_s: float, /) -> object:
         """Send nothing new, and end what is under way within that time; the rest waits in the outbox."""
@@ -142,6 +146,9 @@ class Source(Protocol):
 
     def state(self) -> SourceState:
         """Return how it stands."""
+
+    def counted(self, reason: str) -> None:
+        """Count a failure, such as that it cannot be run now."""
 
 
 class Plan(Protocol):

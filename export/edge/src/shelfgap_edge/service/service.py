@@ -110,8 +110,8 @@ class Service:
         )
         self._listeners = [frames, admin]
         self._worker.start()
+        self._maintenance.start()  # before sources may take the last thread
         self._couriers.start()
-        self._maintenance.start()
         serving = [asyncio.create_task(listener.serve()) for listener in self._listeners]
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -174,6 +174,8 @@ class Service:
         problems = self.health()
         if self._stopping:
             problems.append(Trouble("stopping"))
+        if not self._couriers.delivers:
+            problems.append(Trouble("undelivered"))
         of_outbox = self._outbox.figures().trouble
         if of_outbox is not None:
             problems.append(Trouble("outbox", of_outbox))
@@ -211,8 +213,10 @@ class Service:
                 if self._reload_asked:
                     self._reload_asked = False
                     self._reload()
-                elif not self._stopping and not is_on_trial(self._config.bundle):
-                    self._follow_bundle()
+                elif not self._stopping:
+                    self._couriers.start_missing()
+                    if not is_on_trial(self._config.bundle):
+                        self._follow_bundle()
             except Exception as error:  # this thread must outlive whatever a part raises
                 _log.error("reload or bundle switch failed", exc_info=error)
 

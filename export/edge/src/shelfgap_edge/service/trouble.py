@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-TroubleKind = Literal["worker-ended", "worker-stuck", "stopping", "outbox"]
+TroubleKind = Literal["worker-ended", "worker-stuck", "stopping", "outbox", "undelivered"]
 
 _REASONS: Mapping[TroubleKind, str] = {
     "worker-ended": "the worker has ended",
     "worker-stuck": "the worker shows no sign of life for {} s",
     "stopping": "the service stops",
     "outbox": "the outbox cannot be written: {}",
+    "undelivered": "alerts are not sent: the system allows no more threads",
 }
 
 

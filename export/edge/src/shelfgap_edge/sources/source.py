@@ -16,6 +16,8 @@ from shelfgap_edge.sources.state import SourceState
 from shelfgap_edge.toml_table import ConfigError, Table
 
 _WATCH_SECONDS = 0.25
+NO_THREAD = "no-thread"
+"""The reason of a source to which the system gives no thread."""
 _END_SECONDS = 1.0  # that the reading thread gets to end by itself when told to stop
 _log = logging.getLogger(__name__)
 
@@ -100,8 +102,9 @@ class Source:
         The reading itself happens in a second thread: a library that hangs in a system call cannot be interrupted. It
         gets a second to end; what it still brings after that is overwritten.
         """
-        reader = threading.Thread(target=self._keep, args=(put, stop), name=f"{self.kind}-reader", daemon=True)
-        reader.start()
+        reader = self._start_reader(put, stop)
+        if reader is None:
+            return
         while reader.is_alive() and not stop.wait(_WATCH_SECONDS):
             session = self._session
             if session is not None and self._is_silent(session):
@@ -132,7 +135,7 @@ class Source:
         self._set_connected(True)
 
     def counted(self, reason: str) -> None:
-        """Count a failure (called by the session)."""
+        """Count a failure (called by the session, and where the source cannot be started)."""
         with self._lock:
             self._failures[reason] += 1
             self._last_failure = reason
@@ -143,6 +146,20 @@ class Source:
         with self._lock:
             self._frames += 1
             self._last_frame = time.time()
+
+    def _start_reader(self, put: Put, stop: threading.Event) -> threading.Thread | None:
+        """Return the running reader; None if told to stop before the system allowed another thread."""
+        failures = 0
+        while not stop.is_set():
+            reader = threading.Thread(target=self._keep, args=(put, stop), name=f"{self.kind}-reader", daemon=True)
+            try:
+                reader.start()
+            except RuntimeError:
+                failures += 1
+                self._pause(NO_THREAD, failures, stop)
+            else:
+                return reader
+        return None
 
     def _keep(self, put: Put, stop: threading.Event) -> None:
         failures = 0
@@ -155,10 +172,14 @@ class Source:
             if reason is None or stop.is_set():
                 return
             failures = 1 if self._frames > before else failures + 1
-            delay_s = self._backoff.delay_s(failures, random.random())
-            self.counted(reason)
-            _log.warning("%s %s: %s; next attempt in %.1f s", self.kind, self.where, reason, delay_s)
-            stop.wait(delay_s)
+            self._pause(reason, failures, stop)
+
+    def _pause(self, reason: str, failures: int, stop: threading.Event) -> None:
+        """Count and tell a failure, and wait as is due after so many in a row."""
+        delay_s = self._backoff.delay_s(failures, random.random())
+        self.counted(reason)
+        _log.warning("%s %s: %s; next attempt in %.1f s", self.kind, self.where, reason, delay_s)
+        stop.wait(delay_s)
 
     def _attempt(self, session: Session) -> str | None:
         """Return why the connection ended; None if there is no more to come."""

@@ -167,6 +167,7 @@ _ENGLISH = Texts(
         "worker-stuck": "no frame has been judged for {} s",
         "stopping": "the service is stopping",
         "outbox": "alerts cannot be stored: {}",
+        "undelivered": "alerts are not sent: the system allows no more threads",
     },
 )
 
@@ -257,6 +258,7 @@ _FRENCH = Texts(
         "worker-stuck": "aucune image analysée depuis {} s",
         "stopping": "le service s’arrête",
         "outbox": "les alertes ne peuvent pas être enregistrées : {}",
+        "undelivered": "les alertes ne sont pas envoyées : le système n’autorise plus de threads",
     },
 )
 
