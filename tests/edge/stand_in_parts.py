@@ -44,6 +44,9 @@ class CountingMonitor:
     def tick(self, now: float) -> list[AlertEvent]:
         return []
 
+    def resume(self, now: float) -> None:
+        pass
+
     def acknowledge(self, alert_id: str, at: float) -> list[AlertEvent]:
         return [self._event("acknowledged", at)] if alert_id == self.memory["open"] else []
 

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 import shelfgap_edge.sources
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shelfgap_edge.sources.multipart import MultipartParser
 
@@ -155,6 +155,7 @@ blocks = st.one_of(
 
 
 @settings(deadline=None)
+@example(part(jpeg(1_500), delimiter=b"b") + part(jpeg(2_000)) + part(jpeg(5)), [1024])
 @given(st.lists(blocks, max_size=8).map(b"".join), st.lists(st.integers(0, 40_000), max_size=30))
 def test_any_split_gives_the_same_frames_and_nothing_raises(stream, cuts):
     whole = parse(stream)

@@ -82,6 +82,7 @@ class MultipartParser:
         if self._boundary is None:
             end = self._buffer.index(b"\n", found.end(), self._to)
             self._boundary = _boundary_pattern(bytes(self._buffer[found.end() : end]).rstrip())
+            self._drop(found.start())  # one without dashes before it may be gone already, or not
             return True
         self._gap = None
         self._drop(found.end())
