@@ -90,4 +90,4 @@ class AugmentParams(Section):
     shear_degrees: Annotated[float, Field(ge=0, le=45)]
     colour_probability: Fraction
     degrade_probability: Fraction  # blur, noise or JPEG, as a cheap camera would
-    min_visibility: Fraction  # a box that keeps less of its area is dropped
+    min_visibility: Fraction  # what is left of a box, if less of its area, is no box any more
