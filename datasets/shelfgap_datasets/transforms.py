@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from shelfgap_edge.geometry import area
 
 from shelfgap_datasets.gap_growth import GapGrowth
 from shelfgap_datasets.params import AugmentParams
@@ -79,7 +80,7 @@ class TrainTransform:
         first, *others = (_with_areas(one) for one in (sample, *neighbours))
         out = self._mosaic(**first, mosaic_metadata=others)
         joined = _to_sample(out)
-        is_rest = _areas(joined.boxes_xyxy) < self._min_visibility * np.asarray(out["areas"], np.float32)
+        is_rest = area(joined.boxes_xyxy) < self._min_visibility * np.asarray(out["areas"], np.float32)
         return joined._replace(class_ids=np.where(is_rest, IGNORED_ID, joined.class_ids))
 
 
@@ -135,14 +136,8 @@ def _with_areas(sample: Sample) -> dict[str, Any]:
         "image": sample.image_rgb,
         "bboxes": sample.boxes_xyxy,
         "class_ids": sample.class_ids,
-        "areas": _areas(sample.boxes_xyxy),
+        "areas": area(sample.boxes_xyxy),
     }
-
-
-def _areas(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    x1, y1, x2, y2 = boxes_xyxy.T
-    areas: NDArray[np.float32] = (x2 - x1) * (y2 - y1)
-    return areas
 
 
 def _changes(params: AugmentParams) -> A.Compose:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfgap_datasets.coco import annotations_hash, load_dataset
-from shelfgap_datasets.schema import DatasetError, ImageRecord
+from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 from shelfgap_edge.errors import BundleError
 from shelfgap_training.evaluate import ScoredImages, evaluate, score_images
 from shelfgap_training.metrics import average_precision
@@ -147,7 +147,7 @@ def judge(
         BundleError: a model cannot be run.
         LatencyError: the latency was measured of other models.
     """
-    digest, records, annotated = pictures_to_judge(dataset, split, candidate, champion)
+    digest, records, loaded = pictures_to_judge(dataset, split, candidate, champion)
     if champion is not None and (
         latency is None or (latency["candidate"], latency["champion"]) != (candidate.identity, champion.identity)
     ):
@@ -157,7 +157,9 @@ def judge(
         who: str, entrant: Entrant, precision: str | None = None, images: Sequence[ImageRecord] = records
     ) -> ScoredImages:
         told = None if progress is None else lambda done, total: progress(who, done, total)
-        return score_images(entrant.detector(runtime, threads, precision), dataset, images, annotated, told)
+        return score_images(
+            entrant.detector(runtime, threads, precision), dataset, images, loaded.annotated_classes, told
+        )
 
     def scored(who: str, entrant: Entrant) -> Scored:
         found = score(who, entrant)
@@ -170,7 +172,7 @@ def judge(
         other = next(name for name in candidate.precisions if name != candidate.precision)
         parts = {candidate.precision: [ours.images], other: [score(f"candidate in {other}", candidate, other)]}
         # calibration sees neither split, and no threshold matters to AP50: with both the loss is told more exactly
-        if split == "test" and (more := load_dataset(dataset).of_split("val")):
+        if split == "test" and (more := loaded.of_split("val")):
             for precision, scores in parts.items():
                 scores.append(score(f"candidate in {precision}, validation", candidate, precision, more))
         pictures = sum(len(part.records) for part in parts["int8"])
@@ -214,8 +216,8 @@ def judge(
 
 def pictures_to_judge(
     dataset: Path, split: str, candidate: Entrant, champion: Entrant | None
-) -> tuple[str, tuple[ImageRecord, ...], tuple[str, ...]]:
-    """Return the hash of a dataset, the pictures to judge on, and the classes labelled in it.
+) -> tuple[str, tuple[ImageRecord, ...], Dataset]:
+    """Return the hash of a dataset, the pictures to judge on, and all of it.
 
     Raises:
         DatasetError: there are none, one has no group, or one of the two was trained on them.
@@ -234,7 +236,7 @@ def pictures_to_judge(
             f"{dataset}: {len(without)} of {len(records)} pictures have no group ({without[0]}), so that nobody knows "
             f"which of them show the same scene; run: shelfgap data split {dataset}"
         )
-    return digest, records, loaded.annotated_classes
+    return digest, records, loaded
 
 
 def _ap50(parts: Sequence[ScoredImages]) -> float | None:

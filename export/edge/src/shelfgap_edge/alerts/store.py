@@ -94,8 +94,9 @@ class Store:
         self._check_presence()
         rows = list(batch.rows.values())
         bodies = [pack(row.event) for row in rows]
-        self._state_bytes |= {name: len(state) for name, state in batch.states.items()}
-        self._bound()
+        if batch.states:
+            self._state_bytes |= {name: len(state) for name, state in batch.states.items()}
+            self._bound()
         with self._transaction():
             added = self._db.executemany(
                 "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)",

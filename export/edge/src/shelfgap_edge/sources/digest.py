@@ -21,8 +21,8 @@ def answer_digest(challenge: str, user: str, password: str, target: str) -> str 
 
     Args:
         challenge: what follows the name of the scheme in `WWW-Authenticate`, as http.client decodes it.
-        user: of any alphabet, as is
-        password: of that user.
+        user: of any alphabet.
+        password: the same.
         target: path and query.
 
     Returns:

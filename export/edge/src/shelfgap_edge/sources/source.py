@@ -16,9 +16,8 @@ from shelfgap_edge.sources.state import SourceState
 from shelfgap_edge.toml_table import ConfigError, Table
 
 _WATCH_SECONDS = 0.25
-NO_THREAD = "no-thread"
-"""The reason of a source to which the system gives no thread."""
 _END_SECONDS = 1.0  # that the reading thread gets to end by itself when told to stop
+NO_THREAD = "no-thread"  # the reason of a source to which the system gives no thread
 _log = logging.getLogger(__name__)
 
 
