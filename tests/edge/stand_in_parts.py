@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.alerts.limits import OutboxLimits
 from shelfgap_edge.cli_serve import serve
 from shelfgap_edge.errors import ShelfgapError
 
@@ -151,7 +152,7 @@ class StandInPlan:
     cameras: dict[str, str | None]
     log: list[str]
     source_list: list = field(default_factory=list)
-    limits: object = None
+    limits: OutboxLimits = field(default_factory=OutboxLimits)
 
     def monitors(self, manifest):
         return {name: CountingMonitor(name, shelf) for name, shelf in self.cameras.items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import random
 import shutil
 import sqlite3
 import subprocess
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from alert_events import everything, step
@@ -15,6 +17,11 @@ from shelfgap_edge.alerts.outbox import Outbox
 
 SINKS = {"web": everything}
 BALLAST = "ballast"
+
+
+def unpackable(count):
+    """Return a text that takes so many bytes when it is packed."""
+    return random.Random(count).randbytes(count).hex()
 
 
 class Clock:
@@ -108,7 +115,7 @@ def full_by_states(path, clock, **limits):
     """An outbox on a small disk that cannot take what a camera remembers, so that nothing can be written."""
     outbox = Outbox(path, SINKS, OutboxLimits(**limits), clock=clock)
     outbox.put([step(1)], {"cam-1": "1"})
-    outbox.put([step(2)], {"cam-1": "x" * 300_000})
+    outbox.put([step(2)], {"cam-1": unpackable(300_000)})
     assert "full" in outbox.figures().trouble
     return outbox
 
@@ -253,13 +260,13 @@ def test_what_cameras_remember_drives_no_alert_out(tmp_path, clock):
     limits = OutboxLimits(max_bytes=1024 * 1024, state_interval_s=0)
     outbox = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
     for camera in range(60):
-        outbox.put([], {f"cam-{camera}": "s" * 50_000})
+        outbox.put([], {f"cam-{camera}": unpackable(50_000)})
     outbox.put([step(1)])
     assert outbox.figures().trouble is None
     outbox.close()
     again = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
     assert len(again.states()) == 60
-    again.put([step(2)], {"cam-0": "s" * 60_000})
+    again.put([step(2)], {"cam-0": unpackable(60_000)})
     assert (again.figures().trouble, waiting(again)) == (None, [step(1).key, step(2).key])
     again.close()
 
@@ -277,3 +284,44 @@ def test_alerts_that_come_and_go_while_the_disk_is_full_leave_nothing_in_memory(
     again = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
     assert [event.alert_id for event in again.open_alerts()] == [step(2).alert_id]
     again.close()
+
+
+def plain_file(path, **states):
+    """A file as it was before states were packed."""
+    Outbox(path, SINKS).close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE states")
+        db.execute("CREATE TABLE states (camera_id TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID")
+        db.executemany("INSERT INTO states VALUES (?, ?)", states.items())
+
+
+def test_a_file_of_before_states_were_packed_is_taken_up(tmp_path):
+    plain_file(tmp_path / "outbox.db", old='{"frames": 7}', other="2")
+    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    assert outbox.states() == {"old": '{"frames": 7}', "other": "2"}
+    outbox.put([step(1)], {"other": "3"})
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db", SINKS)
+    assert again.states() == {"old": '{"frames": 7}', "other": "3"}
+    again.close()
+
+
+def test_a_state_that_cannot_be_unpacked_is_empty_and_hinders_nothing(tmp_path):
+    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    outbox.put([step(1)], {"cam-1": "1", "cam-2": "2"})
+    outbox.close()
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
+        db.execute("UPDATE states SET state = x'789c00' WHERE camera_id = 'cam-1'")
+    again = Outbox(tmp_path / "outbox.db", SINKS)
+    assert again.states() == {"cam-1": "", "cam-2": "2"}
+    assert waiting(again) == [step(1).key]
+    again.close()
+
+
+def test_states_take_a_fraction_of_their_length_in_the_file(tmp_path):
+    state = json.dumps({f"facing-{number}": {"on": False, "since": None, "progress": 0.0} for number in range(100)})
+    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    outbox.put([step(1)], {f"cam-{number}": state for number in range(200)})
+    assert outbox.states()["cam-7"] == state
+    outbox.close()
+    assert (tmp_path / "outbox.db").stat().st_size < 200 * len(state) / 4

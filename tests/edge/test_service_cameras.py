@@ -49,7 +49,7 @@ def outbox(tmp_path):
 
 def watching(outbox, times, monkeypatch):
     monkeypatch.setattr("shelfgap_edge.service.cameras.time.monotonic", lambda: times.steady)
-    cameras = Cameras(outbox, Metrics(), Clock(lambda: times.wall, lambda: times.steady))
+    cameras = Cameras(outbox, Metrics(), Clock(lambda: times.wall, lambda: times.steady), 60)
     cameras.use(Plan(), None)
     return cameras
 
@@ -192,3 +192,19 @@ def test_the_silence_of_a_camera_counts_from_when_it_was_configured(outbox, monk
     cameras.use(Plan(("aisle-3", "new")), None)
     times.pass_(60)
     assert cameras.silence_seconds() == {"aisle-3": 86_460, "new": 60}
+
+
+def test_what_cameras_remember_is_saved_at_its_interval_and_with_an_alert(outbox, monkeypatch):
+    times = Times(NOON)
+    cameras = watching(outbox, times, monkeypatch)
+    frame = reading(NOON)
+    cameras.observe(SimpleNamespace(camera_id="aisle-3", at=frame.at, frame=frame))
+    times.pass_(59)
+    cameras.tick()
+    assert outbox.states() == {}
+    times.pass_(1)
+    cameras.tick()
+    saved = outbox.states()["aisle-3"]
+    (opened,) = show_gap(cameras, times, NOON + 60)
+    assert opened.alert_id in outbox.states()["aisle-3"]
+    assert opened.alert_id not in saved

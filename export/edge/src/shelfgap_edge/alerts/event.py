@@ -11,7 +11,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AlertEvent:
     """A step of one alert. The same alert keeps its id from the first to the last step.
 

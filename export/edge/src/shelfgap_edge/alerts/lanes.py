@@ -12,7 +12,7 @@ from shelfgap_edge.alerts.event import AlertEvent
 Lane = tuple[str, str | None]
 
 
-@dataclass(order=True)
+@dataclass(order=True, slots=True)
 class Entry:
     """A step that waits.
 

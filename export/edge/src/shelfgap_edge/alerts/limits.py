@@ -22,7 +22,7 @@ class OutboxLimits:
     max_events: int = 20_000
     max_bytes: int = 64 * 1024 * 1024
     max_held: int = 2_000
-    state_interval_s: float = 5.0
+    state_interval_s: float = 60.0
 
     @classmethod
     def from_table(cls, table: Table) -> OutboxLimits:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from shelfgap_edge.alerts.event import AlertEvent
 from shelfgap_edge.alerts.lanes import Lanes
-from shelfgap_edge.alerts.records import Batch, Kept, Mark, Row
+from shelfgap_edge.alerts.records import Batch, Kept, Mark, Row, pack_state
 
 Wants = Callable[[AlertEvent], bool]
 
@@ -30,7 +30,7 @@ class Memory:
         refused: (sink, key) -> what was set aside.
         keys: of all steps in the outbox.
         open_alerts: alert id -> latest step of an alert that is not over.
-        states: camera id -> state of its monitor.
+        states: camera id -> packed state of its monitor.
     """
 
     def __init__(self, kept: Kept) -> None:
@@ -38,7 +38,9 @@ class Memory:
         self.refused: dict[tuple[str, str], Refusal] = {}
         self.keys = {event.key for event in kept.events.values()}
         self.open_alerts = kept.open_alerts
-        self.states = kept.states
+        self.states = {
+            name: pack_state(state) if isinstance(state, str) else state for name, state in kept.states.items()
+        }
         self._position = max(kept.events, default=0)
         for position, sink, refusal in kept.deliveries:
             event = kept.events.get(position)

@@ -18,7 +18,7 @@ from shelfgap_edge.alerts.journal import Journal
 from shelfgap_edge.alerts.lanes import Entry
 from shelfgap_edge.alerts.limits import OutboxLimits
 from shelfgap_edge.alerts.memory import Refusal, Wants
-from shelfgap_edge.alerts.records import Mark
+from shelfgap_edge.alerts.records import Mark, pack_state, unpack_state
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -113,8 +113,9 @@ class Outbox:
                     row = self._memory.accept(event, self._audience)
                     self._journal.unsaved.rows[row.position] = row
                     self._journal.unsaved.open_alerts[event.alert_id] = self._memory.open_alerts.get(event.alert_id)
-            self._memory.states.update(state or {})
-            self._journal.unsaved.states.update(state or {})
+            packed = {name: pack_state(text) for name, text in (state or {}).items()}
+            self._memory.states.update(packed)
+            self._journal.unsaved.states.update(packed)
             if events:
                 self._journal.save()
                 self._changed.notify_all()
@@ -122,9 +123,9 @@ class Outbox:
                 self._journal.save_some_time()
 
     def states(self) -> dict[str, str]:
-        """Return the last state of each camera."""
+        """Return the last state of each camera; an empty one where the file held what this program never wrote."""
         with self._changed:
-            return dict(self._memory.states)
+            return {name: unpack_state(packed) for name, packed in self._memory.states.items()}
 
     def open_alerts(self) -> list[AlertEvent]:
         """Return the latest step of each alert that is not resolved, oldest first."""

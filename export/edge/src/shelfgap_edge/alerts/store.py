@@ -19,7 +19,7 @@ _SCHEMA = (
     "CREATE TABLE events (position INTEGER PRIMARY KEY, key TEXT UNIQUE, at REAL NOT NULL, body TEXT NOT NULL)",
     "CREATE TABLE deliveries (sink TEXT, position INTEGER, refusal TEXT, PRIMARY KEY (position, sink)) WITHOUT ROWID",
     "CREATE TABLE open_alerts (alert_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE states (camera_id TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE states (camera_id TEXT PRIMARY KEY, state BLOB NOT NULL)",
     f"PRAGMA user_version = {_VERSION}",
 )
 # Nobody waits for these: delivered everywhere, else refused, else meant for a sink that is configured no more.
@@ -121,7 +121,10 @@ class Store:
                     self._db.execute("DELETE FROM open_alerts WHERE alert_id = ?", (alert_id,))
                 else:
                     self._db.execute("INSERT OR REPLACE INTO open_alerts VALUES (?, ?)", (alert_id, pack(event)))
-            self._db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", list(batch.states.items()))
+            self._db.executemany(
+                "INSERT INTO states VALUES (?, ?) ON CONFLICT (camera_id) DO UPDATE SET state = excluded.state",
+                list(batch.states.items()),
+            )
         self.rows += added
         self.text_bytes += sum(map(len, bodies))
 
@@ -174,8 +177,8 @@ class Store:
         self._db.close()
 
     def _bound(self) -> None:
-        """Let the file hold its bytes, and the states in up to twice their length, since SQLite keeps whole pages."""
-        pages = (self._max_bytes + 2 * sum(self._state_bytes.values())) // _PAGE_BYTES
+        """Let the file hold its bytes and the states, in the pages that they may take."""
+        pages = self._max_bytes // _PAGE_BYTES + sum(2 + size // _PAGE_BYTES for size in self._state_bytes.values())
         self._db.execute(f"PRAGMA max_page_count = {max(16, pages)}")
 
     def _make_tables(self) -> None:

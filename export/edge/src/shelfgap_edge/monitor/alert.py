@@ -56,7 +56,7 @@ class Trouble:
         return of_gap if self.kind == "gap" else min(5, of_gap + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Alert:
     """An alert, or the last one of its place, which a gap that returns soon reopens.
 

@@ -11,7 +11,7 @@ _KEPT_HOURS = 24
 Key = TypeVar("Key")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """Observed time of one zone.
 

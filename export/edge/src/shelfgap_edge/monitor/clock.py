@@ -13,7 +13,7 @@ def is_plausible(at: float) -> bool:
     return 0 <= at <= _LAST
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clock:
     """When the last frame of a camera was taken.
 

@@ -15,7 +15,7 @@ class Persistence:
     minutes: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Latch:
     """State with hysteresis.
 

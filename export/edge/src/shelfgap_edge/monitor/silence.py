@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from shelfgap_edge.monitor.alert import Trouble
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Time since the last frame, as ticks add it up.
 

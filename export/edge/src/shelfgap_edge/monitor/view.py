@@ -18,7 +18,7 @@ _BASELINE_MINUTES = 120.0  # in which the usual view follows the light and the s
 _CROWDED = 0.25  # share of the frame behind occluders, from which a changed view is theirs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class View:
     """The usual view of a camera, and whether it is lost.
 

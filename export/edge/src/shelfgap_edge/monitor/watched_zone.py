@@ -47,7 +47,7 @@ def look_at(
     return Sighting("unsure" if is_unsure else "full", None, hidden)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WatchedZone:
     """What is remembered of a zone between frames.
 

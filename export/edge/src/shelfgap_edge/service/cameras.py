@@ -16,7 +16,6 @@ from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
 
-_SAVE_SECONDS = 10.0  # between two savings of states without an event: so much persistence a kill costs at most
 _LET_IN_SECONDS = 1e-4  # a lock that is taken again at once keeps out who waits for it
 
 _NOTHING = json.dumps(None)  # state of a camera that was taken out, or begins anew
@@ -31,10 +30,11 @@ class Cameras:
         outbox: where to.
         metrics: counts events.
         clock: wall time.
+        save_seconds: between two savings of states without an event; a kill costs so much persistence, at most twice.
     """
 
-    def __init__(self, outbox: Outbox, metrics: Metrics, clock: Clock) -> None:
-        self._outbox, self._metrics, self._clock = outbox, metrics, clock
+    def __init__(self, outbox: Outbox, metrics: Metrics, clock: Clock, save_seconds: float) -> None:
+        self._outbox, self._metrics, self._clock, self._save_seconds = outbox, metrics, clock, save_seconds
         self._lock = threading.Lock()
         self._monitors: dict[str, Monitor] = {}
         self._plan: Plan | None = None
@@ -96,7 +96,7 @@ class Cameras:
                 except Exception as error:  # what the others have to tell must not be lost with it
                     _log.error("a tick failed", extra={"camera": name}, exc_info=error)
             self._put(events)
-            if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
+            if time.monotonic() - self._saved_at >= self._save_seconds:
                 self._save()
 
     def acknowledge(self, alert_id: str) -> list[AlertEvent]:

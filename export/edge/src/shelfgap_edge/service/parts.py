@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfgap_edge.alerts.event import AlertEvent
+from shelfgap_edge.alerts.limits import OutboxLimits
 from shelfgap_edge.contract import Manifest
 from shelfgap_edge.monitor.availability import ObservedHour
 from shelfgap_edge.postprocess import Detections
@@ -158,7 +159,7 @@ class Plan(Protocol):
         limits: of the outbox.
     """
 
-    limits: Any
+    limits: OutboxLimits
 
     def monitors(self, manifest: Manifest) -> Mapping[str, Monitor]:
         """Return a new monitor for each camera."""
