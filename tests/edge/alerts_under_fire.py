@@ -85,7 +85,7 @@ def replay(
     dispatcher = Dispatcher(outbox, sinks)
     dispatcher.start()
     for done in range(int(outbox.states().get("replay", 0)), len(events)):
-        outbox.put([events[done]], {"replay": str(done + 1)})
+        outbox.put([events[done]], [("replay", str(done + 1))])
         raised.value = done + 1
         time.sleep(0.005)
     while not whole or any(outbox.figures().waiting.values()) or not outbox.flush():

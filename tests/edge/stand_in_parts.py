@@ -104,11 +104,11 @@ class SqliteOutbox:
             self._database.execute("CREATE TABLE IF NOT EXISTS states (camera TEXT PRIMARY KEY, state TEXT)")
             self._database.commit()
 
-    def put(self, events, state=None) -> None:
+    def put(self, events, states=()) -> None:
         with self._lock, self._database:
             rows = [(event.key, event.action) for event in events]
             self._database.executemany("INSERT OR IGNORE INTO events VALUES (?, ?)", rows)
-            self._database.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", list((state or {}).items()))
+            self._database.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", list(states))
             for event in events:
                 self._open[event.alert_id] = event
                 if event.action == "resolved":

@@ -45,7 +45,7 @@ def keys_sent(outbox, sink, now=0.0):
 def test_what_was_put_is_there_after_a_restart_and_what_was_delivered_is_not_sent_again(reopen):
     outbox = reopen("web", "bus")
     first, second, other = step(1), step(1, 2, "escalated"), step(2, zone="right")
-    outbox.put([first, second, other], {"cam-1": '{"n": 1}'})
+    outbox.put([first, second, other], [("cam-1", '{"n": 1}')])
     outbox.delivered("web", first.key)
     outbox = reopen("web", "bus")
     assert outbox.states() == {"cam-1": '{"n": 1}'}
@@ -134,18 +134,18 @@ def test_a_sink_that_comes_back_finds_what_waited_for_it(reopen, caplog):
 def test_states_without_steps_are_written_every_few_seconds_and_with_the_next_step(reopen, tmp_path):
     now = [0.0]
     outbox = reopen("web", limits=OutboxLimits(state_interval_s=5), clock=lambda: now[0])
-    outbox.put([], {"cam-1": "a"})
+    outbox.put([], [("cam-1", "a")])
     log = tmp_path / "outbox.db-wal"
     before = log.stat().st_mtime_ns, log.read_bytes()
     for number in range(4):
         now[0] += 1
-        outbox.put([], {"cam-1": str(number)})
+        outbox.put([], [("cam-1", str(number))])
     assert outbox.states() == {"cam-1": "3"}
     assert (log.stat().st_mtime_ns, log.read_bytes()) == before
     now[0] = 5.0
     assert outbox.next_due("web", 0) is None
     assert log.read_bytes() != before[1]
-    outbox.put([], {"cam-1": "last"})
+    outbox.put([], [("cam-1", "last")])
     outbox.put([step(1)])
     assert outbox.flush()
     assert reopen().states() == {"cam-1": "last"}

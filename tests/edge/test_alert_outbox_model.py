@@ -47,7 +47,7 @@ class OutboxModel(RuleBasedStateMachine):
             number += 1
         action = "resolved" if over else "reopened"
         event = step(alert, number, action, camera_id=f"cam-{alert % 2}", zone=[None, "a", "b"][alert % 3])
-        self.outbox.put([event], {event.camera_id: state})
+        self.outbox.put([event], [(event.camera_id, state)])
         self.states[event.camera_id] = state
         if number > self.steps.get(alert, 0):
             self.steps[alert] = number

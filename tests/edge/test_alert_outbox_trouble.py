@@ -67,13 +67,13 @@ def waiting(outbox):
 
 def test_a_full_disk_loses_nothing_and_is_written_when_there_is_room(small_disk, clock, caplog):
     outbox = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
-    outbox.put([step(1)], {"cam-1": "1"})
+    outbox.put([step(1)], [("cam-1", "1")])
     fill(small_disk)
     alert = 1
     while outbox.figures().trouble is None:
         alert += 1
         clock.now += 2
-        outbox.put([step(alert, camera_id="c" * 300)], {"cam-1": str(alert)})
+        outbox.put([step(alert, camera_id="c" * 300)], [("cam-1", str(alert))])
         assert alert < 1000
     assert "full" in outbox.figures().trouble
     assert "cannot be written" in caplog.text
@@ -98,7 +98,7 @@ def test_a_full_disk_loses_nothing_and_is_written_when_there_is_room(small_disk,
 def test_a_disk_that_is_full_at_the_first_start_is_no_reason_to_stand_still(small_disk, clock):
     fill(small_disk)
     outbox = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
-    outbox.put([step(1)], {"cam-1": "1"})
+    outbox.put([step(1)], [("cam-1", "1")])
     assert outbox.figures().held == 1
     (small_disk / BALLAST).unlink()
     clock.now += 2
@@ -114,8 +114,8 @@ def test_a_disk_that_is_full_at_the_first_start_is_no_reason_to_stand_still(smal
 def full_by_states(path, clock, **limits):
     """An outbox on a small disk that cannot take what a camera remembers, so that nothing can be written."""
     outbox = Outbox(path, SINKS, OutboxLimits(**limits), clock=clock)
-    outbox.put([step(1)], {"cam-1": "1"})
-    outbox.put([step(2)], {"cam-1": unpackable(300_000)})
+    outbox.put([step(1)], [("cam-1", "1")])
+    outbox.put([step(2)], [("cam-1", unpackable(300_000))])
     assert "full" in outbox.figures().trouble
     return outbox
 
@@ -134,7 +134,7 @@ def test_what_is_held_in_memory_is_bounded_and_the_least_loss_goes_first(small_d
     outbox.put([step(7), step(8)])
     assert outbox.figures().dropped == 2, "what was sent from memory goes without loss"
     assert waiting(outbox) == [step(number).key for number in (4, 5, 6, 7, 8)]
-    outbox.put([], {"cam-1": "small"})
+    outbox.put([], [("cam-1", "small")])
     assert outbox.flush()
     outbox.close()
     outbox = Outbox(small_disk / "outbox.db", SINKS)
@@ -157,7 +157,7 @@ def test_what_cannot_be_saved_at_the_end_is_said(small_disk, clock, caplog):
 
 def written(path, count=300):
     outbox = Outbox(path, SINKS)
-    outbox.put([step(alert) for alert in range(count)], {"cam-1": "1"})
+    outbox.put([step(alert) for alert in range(count)], [("cam-1", "1")])
     outbox.close()
 
 
@@ -229,7 +229,7 @@ def test_a_file_of_another_version_is_set_aside(tmp_path, caplog):
 def test_a_file_that_is_deleted_or_replaced_while_the_service_runs_is_made_again_from_memory(tmp_path, caplog):
     path = tmp_path / "outbox.db"
     outbox = Outbox(path, {"web": everything, "bus": everything})
-    outbox.put([step(1), step(2)], {"cam-1": "1"})
+    outbox.put([step(1), step(2)], [("cam-1", "1")])
     outbox.delivered("bus", step(1).key)
     outbox.refuse("bus", step(2).key, "no")
     path.unlink()
@@ -260,13 +260,13 @@ def test_what_cameras_remember_drives_no_alert_out(tmp_path, clock):
     limits = OutboxLimits(max_bytes=1024 * 1024, state_interval_s=0)
     outbox = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
     for camera in range(60):
-        outbox.put([], {f"cam-{camera}": unpackable(50_000)})
+        outbox.put([], [(f"cam-{camera}", unpackable(50_000))])
     outbox.put([step(1)])
     assert outbox.figures().trouble is None
     outbox.close()
     again = Outbox(tmp_path / "outbox.db", SINKS, limits, clock=clock)
     assert len(again.states()) == 60
-    again.put([step(2)], {"cam-0": unpackable(60_000)})
+    again.put([step(2)], [("cam-0", unpackable(60_000))])
     assert (again.figures().trouble, waiting(again)) == (None, [step(1).key, step(2).key])
     again.close()
 
@@ -278,7 +278,7 @@ def test_alerts_that_come_and_go_while_the_disk_is_full_leave_nothing_in_memory(
         outbox.put([step(alert, 2, "resolved")])
     outbox.put([step(1, 2, "resolved")])
     assert set(outbox._journal.unsaved.open_alerts) == {step(1).alert_id, step(2).alert_id}
-    outbox.put([], {"cam-1": "small"})
+    outbox.put([], [("cam-1", "small")])
     assert outbox.flush()
     outbox.close()
     again = Outbox(small_disk / "outbox.db", SINKS, clock=clock)
@@ -299,7 +299,7 @@ def test_a_file_of_before_states_were_packed_is_taken_up(tmp_path):
     plain_file(tmp_path / "outbox.db", old='{"frames": 7}', other="2")
     outbox = Outbox(tmp_path / "outbox.db", SINKS)
     assert outbox.states() == {"old": '{"frames": 7}', "other": "2"}
-    outbox.put([step(1)], {"other": "3"})
+    outbox.put([step(1)], [("other", "3")])
     outbox.close()
     again = Outbox(tmp_path / "outbox.db", SINKS)
     assert again.states() == {"old": '{"frames": 7}', "other": "3"}
@@ -308,7 +308,7 @@ def test_a_file_of_before_states_were_packed_is_taken_up(tmp_path):
 
 def test_a_state_that_cannot_be_unpacked_is_empty_and_hinders_nothing(tmp_path):
     outbox = Outbox(tmp_path / "outbox.db", SINKS)
-    outbox.put([step(1)], {"cam-1": "1", "cam-2": "2"})
+    outbox.put([step(1)], [("cam-1", "1"), ("cam-2", "2")])
     outbox.close()
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
         db.execute("UPDATE states SET state = x'789c00' WHERE camera_id = 'cam-1'")
@@ -321,7 +321,7 @@ def test_a_state_that_cannot_be_unpacked_is_empty_and_hinders_nothing(tmp_path):
 def test_states_take_a_fraction_of_their_length_in_the_file(tmp_path):
     state = json.dumps({f"facing-{number}": {"on": False, "since": None, "progress": 0.0} for number in range(100)})
     outbox = Outbox(tmp_path / "outbox.db", SINKS)
-    outbox.put([step(1)], {f"cam-{number}": state for number in range(200)})
+    outbox.put([step(1)], ((f"cam-{number}", state) for number in range(200)))
     assert outbox.states()["cam-7"] == state
     outbox.close()
     assert (tmp_path / "outbox.db").stat().st_size < 200 * len(state) / 4

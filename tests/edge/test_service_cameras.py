@@ -156,7 +156,7 @@ def test_while_the_device_was_off_nobody_waited_and_no_camera_was_silent(outbox,
 def test_what_a_camera_remembered_cannot_be_read_and_its_alert_is_resolved(outbox, monkeypatch):
     times = Times(NOON)
     (opened,) = show_gap(watching(outbox, times, monkeypatch), times, NOON)
-    outbox.put([], {"aisle-3": '{"version": 1, "clo'})
+    outbox.put([], [("aisle-3", '{"version": 1, "clo')])
     cameras = watching(outbox, times, monkeypatch)  # the service starts again
     assert outbox.open_alerts() == [], "nobody could ever resolve or acknowledge it"
     outbox.delivered("web", opened.key)

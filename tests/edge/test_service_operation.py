@@ -56,7 +56,7 @@ def test_a_stop_that_may_take_no_time_ends_with_0_where_nothing_waits(tmp_path, 
 def test_sinks_hear_of_alerts_that_end_with_a_camera_taken_out_before_a_restart(tmp_path, bundle):
     sink = '[[sinks]]\nname = "lines"\ntype = "stdout"'
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1", "c2"], sink)), EdgeAssembly())
-    service._outbox.put([step(1, camera_id="c2")], {"c2": "null"})
+    service._outbox.put([step(1, camera_id="c2")], [("c2", "null")])
     service._outbox.close()
     service = Service(read_config(edge_toml(tmp_path, bundle, ["c1"], sink)), EdgeAssembly())
     service._outbox.delivered("lines", step(1).key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ class Outbox:
                 self._journal.save()
             self._changed.notify_all()
 
-    def put(self, events: Sequence[AlertEvent], state: Mapping[str, str] | None = None) -> None:
+    def put(self, events: Sequence[AlertEvent], states: Iterable[tuple[str, str]] = ()) -> None:
         """Take steps and the states that the monitors have after them, in one transaction.
 
         A step whose key is here already is not taken twice. States that come without a step are written every few
@@ -104,8 +104,9 @@ class Outbox:
 
         Args:
             events: in their order; may be empty.
-            state: camera id -> state.
+            states: camera id and state; taken one after the other, the last one of a camera counts.
         """
+        packed = {camera_id: pack_state(state) for camera_id, state in states}
         with self._changed:
             for event in events:
                 if event.key not in self._memory.keys:
@@ -113,7 +114,6 @@ class Outbox:
                     row = self._memory.accept(event, self._audience)
                     self._journal.unsaved.rows[row.position] = row
                     self._journal.unsaved.open_alerts[event.alert_id] = self._memory.open_alerts.get(event.alert_id)
-            packed = {name: pack_state(text) for name, text in (state or {}).items()}
             self._memory.states.update(packed)
             self._journal.unsaved.states.update(packed)
             if events:

@@ -61,6 +61,7 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA cell_size_check = ON")
             self._db.execute("PRAGMA wal_autocheckpoint = 256")
+            self._db.execute("PRAGMA cache_size = -256")  # KiB: it is written, and hardly read
             self._db.execute(f"PRAGMA journal_size_limit = {1024 * _PAGE_BYTES}")
             self._make_tables()
             self._state_bytes: dict[str, int] = dict(self._db.execute("SELECT camera_id, length(state) FROM states"))

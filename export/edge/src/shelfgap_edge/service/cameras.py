@@ -6,7 +6,9 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from shelfgap_edge.alerts.event import AlertEvent
@@ -60,7 +62,7 @@ class Cameras:
                     monitor.resume(self._clock.now())
             self._monitors, self._plan = monitors, plan
             self._resolve_forgotten()
-            self._outbox.put([], dict.fromkeys(stored.keys() - monitors.keys(), _NOTHING))
+            self._outbox.put([], ((name, _NOTHING) for name in stored.keys() - monitors.keys()))
             self._changed = set(monitors)
             now = time.monotonic()
             self._known_since = {name: self._known_since.get(name, now) for name in monitors}
@@ -162,7 +164,7 @@ class Cameras:
             self._metrics.alerts.labels(event.kind, event.action).inc()
         if ended:
             names = {event.camera_id for event in ended}
-            self._outbox.put(ended, dict.fromkeys(names, _NOTHING) | self._states(names))
+            self._outbox.put(ended, chain(((name, _NOTHING) for name in names), self._states(names)))
 
     def _put(self, events: list[AlertEvent]) -> None:
         if not events:
@@ -176,9 +178,10 @@ class Cameras:
         if self._changed:
             self._outbox.put([], self._states(self._changed))
 
-    def _states(self, names: set[str]) -> dict[str, str]:
+    def _states(self, names: set[str]) -> Iterator[tuple[str, str]]:
+        """Give the state of one camera after the other: all at once they would be the largest thing in memory."""
         self._changed = self._changed - names
-        return {name: json.dumps(self._monitors[name].state()) for name in names & self._monitors.keys()}
+        return ((name, json.dumps(self._monitors[name].state())) for name in names & self._monitors.keys())
 
 
 def _restore(name: str, monitor: Monitor, state: object) -> None:

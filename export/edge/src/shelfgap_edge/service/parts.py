@@ -103,8 +103,8 @@ class OutboxFigures(Protocol):
 class Outbox(Protocol):
     """Keeps events until they are delivered, and the states of the monitors with them; a full disk raises nothing."""
 
-    def put(self, events: Sequence[AlertEvent], state: Mapping[str, str] | None = None) -> None:
-        """Keep both in one transaction."""
+    def put(self, events: Sequence[AlertEvent], states: Iterable[tuple[str, str]] = ()) -> None:
+        """Keep steps, and states by camera, in one transaction."""
 
     def states(self) -> dict[str, str]:
         """Return the states by camera."""
