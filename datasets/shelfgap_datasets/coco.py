@@ -23,6 +23,7 @@ from shelfgap_datasets.schema import (
     DatasetError,
     ImageRecord,
     Rejection,
+    Twin,
     box_problem,
     clip_box,
 )
@@ -122,6 +123,7 @@ def parse_coco(raw: object, where: str) -> Dataset:
             split=image.get("split"),
             redacted=image.get("redacted") is True,
             annotated_classes=None if image.get("annotated_classes") is None else tuple(image["annotated_classes"]),
+            twins=tuple(Twin(**twin) for twin in image.get("twins", ())),
             **optional,
         )
 
@@ -160,6 +162,8 @@ def save_dataset(root: Path, dataset: Dataset) -> None:
     for image_id, image in enumerate(dataset.images, start=1):
         row: dict[str, Any] = {"id": image_id}
         row.update({k: v for k, v in asdict(image).items() if k != "boxes" and v not in (None, False)})
+        if not image.twins:
+            del row["twins"]
         images.append(row)
         for box in image.boxes:
             x1, y1, x2, y2 = box.xyxy
@@ -268,7 +272,17 @@ def _image_problem(
     labelled = image.get("annotated_classes")
     if labelled is not None and not (isinstance(labelled, list) and all(name in annotated for name in labelled)):
         return f"annotated_classes must be a list of the dataset's ({', '.join(annotated)}), got {labelled!r}"
+    twins = image.get("twins", [])
+    if not isinstance(twins, list) or not all(map(_is_twin, twins)):
+        return f"twins must be a list of objects with source, store and camera, got {twins!r}"
     return None
+
+
+def _is_twin(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() <= {"source", "store", "camera"}:
+        return False
+    texts = (value.get("store"), value.get("camera"))
+    return isinstance(value.get("source"), str) and all(text is None or isinstance(text, str) for text in texts)
 
 
 def _is_text(value: str) -> bool:

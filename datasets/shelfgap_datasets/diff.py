@@ -92,6 +92,11 @@ def diff_datasets(before: Dataset, after: Dataset) -> DatasetDiff:
     ]
     common = [name for name in before.annotated_classes if name in after.annotated_classes]
     sought = [(new.file_name, *(_looked_for(image, common) for image in (old, new))) for old, new in pairs]
+    fields += [
+        FieldChange(new.file_name, "twins", [twin.source for twin in old.twins], [twin.source for twin in new.twins])
+        for old, new in pairs
+        if old.twins != new.twins
+    ]
     fields += [FieldChange(name, "looked for", one, other) for name, one, other in sought if one != other]
     return DatasetDiff(
         before=_summarise(before),

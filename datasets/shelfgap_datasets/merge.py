@@ -10,7 +10,7 @@ from shelfgap_datasets.coco import IMAGES_DIR, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.intake.boxes import union
 from shelfgap_datasets.pictures import link_picture
-from shelfgap_datasets.schema import IGNORE, Dataset, DatasetError, ImageRecord, Rejection, in_order
+from shelfgap_datasets.schema import IGNORE, Dataset, DatasetError, ImageRecord, Rejection, Twin, in_order
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
         classes: labelled classes to keep; None for all. Ignored regions stay: they say nothing of any class.
 
     Raises:
-        DatasetError: none of `classes` is labelled in some part, or a picture is missing.
+        DatasetError: one of `classes` is labelled in no part, or none of them in some part; or a picture is missing.
     """
     wanted = _wanted_classes(parts, classes)
     records: dict[str, ImageRecord] = {}  # by content
@@ -48,7 +48,12 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
                 labelled = tuple(
                     name for name in wanted if name in part.dataset.annotated_classes and image.is_labelled(name)
                 )
-                known = replace(image.of_classes(wanted), annotated_classes=labelled)
+                known = replace(
+                    image.of_classes(wanted),
+                    annotated_classes=labelled,
+                    source=prefix + image.source,
+                    twins=tuple(replace(twin, source=prefix + twin.source) for twin in image.twins),
+                )
                 content = image.sha256 or f"{number}:{image.file_name}"  # one without a hash equals no other
                 if (first := records.get(content)) is not None:
                     records[content] = _joined(first, known)
@@ -57,7 +62,7 @@ def merge_datasets(parts: Sequence[Part], to: Path, classes: Sequence[str] | Non
                 name = target.relative_to(partial / IMAGES_DIR).as_posix()
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link_picture(part.root, image.file_name, target)
-                records[content] = replace(known, file_name=name, source=prefix + image.source)
+                records[content] = replace(known, file_name=name)
         images = (replace(r, annotated_classes=_own(r.annotated_classes, wanted)) for r in records.values())
         merged = Dataset(tuple(images), wanted, tuple(rejections))
         save_dataset(partial, merged)
@@ -74,12 +79,15 @@ def _free(path: Path) -> Path:
 
 
 def _joined(first: ImageRecord, other: ImageRecord) -> ImageRecord:
-    """Return the first of two records of one picture with the labels of both.
+    """Return the first of two records of one picture with the labels of both, and the scenes of both.
 
     Occluders that the other brings are not pixelated, whatever the first was.
     """
     labelled = {*(first.annotated_classes or ()), *(other.annotated_classes or ())}
-    joined = replace(first, boxes=union(first.boxes, other.boxes), annotated_classes=in_order(labelled))
+    twins = dict.fromkeys([*first.twins, Twin(other.source, other.store, other.camera), *other.twins])
+    twins.pop(Twin(first.source, first.store, first.camera), None)
+    boxes = union(first.boxes, other.boxes)
+    joined = replace(first, boxes=boxes, annotated_classes=in_order(labelled), twins=tuple(twins))
     occluders = [record.of_classes(("occluder",)).boxes for record in (first, joined)]
     return replace(joined, redacted=first.redacted and occluders[0] == occluders[1])
 
@@ -99,4 +107,8 @@ def _wanted_classes(parts: Sequence[Part], classes: Sequence[str] | None) -> tup
                 f"{part.root}: labelled with {', '.join(part.dataset.annotated_classes)}, of which none is wanted "
                 f"({', '.join(sorted(wanted))}); take others with --classes, or leave this part out"
             )
+    if wanted - known:
+        raise DatasetError(
+            f"--classes: {', '.join(sorted(wanted - known))} is labelled nowhere; there is {', '.join(in_order(known))}"
+        )
     return in_order(wanted | known & {IGNORE})

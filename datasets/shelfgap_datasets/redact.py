@@ -64,6 +64,8 @@ def redact_dataset(root: Path, progress: Callable[[int, int], None] | None = Non
         for entry in root.iterdir():
             if entry.is_file():
                 shutil.copyfile(entry, partial / entry.name)
+            elif entry.name != IMAGES_DIR:  # a history of versions, notes: not ours to lose
+                shutil.copytree(entry, partial / entry.name, symlinks=True)
         unlisted = unlisted_pictures(root, dataset)
         for name in unlisted:
             _link(root, name, partial)

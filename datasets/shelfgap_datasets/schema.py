@@ -47,6 +47,15 @@ class Box:
     xyxy: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Where a byte-identical picture stood that became one with a record: path in its source, store, camera."""
+
+    source: str
+    store: str | None = None
+    camera: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
     """One image of a dataset and its boxes; `file_name` is relative to `images/`, with forward slashes."""
@@ -66,6 +75,7 @@ class ImageRecord:
     split: Split | None = None
     redacted: bool = False  # its occluder boxes are pixelated
     annotated_classes: tuple[str, ...] | None = None  # labelled in this picture; None: all of the dataset's
+    twins: tuple[Twin, ...] = ()  # they link its scene to others
     boxes: tuple[Box, ...] = ()
 
     def boxes_xyxy(self) -> NDArray[np.float32]:

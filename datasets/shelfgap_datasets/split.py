@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,14 +15,7 @@ from shelfgap_datasets.duplicates import Pairs, join_groups, near_pairs
 from shelfgap_datasets.fingerprint import Fingerprints, fingerprint_images
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import SPLITS, Dataset, DatasetError, ImageRecord, Rejection, Split
-
-_ROBOFLOW = re.compile(r"^(?P<source>.+)\.rf\.[0-9a-f]{16,}$")
-_ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png)$", re.IGNORECASE)
-_FRAMES = (
-    re.compile(r"^(?P<source>.*?)[ _.-]?frame[ _.-]?\d+$", re.IGNORECASE),
-    re.compile(r"^(?P<source>.+)[_.](mp4|m4v|mov|avi|mkv|webm)[ _.-]?\d+$", re.IGNORECASE),
-)
-_SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test", "images"})
+from shelfgap_datasets.sequence import sequence_keys
 
 
 def split_dataset(
@@ -122,57 +113,37 @@ def extend_split(
 
 def _linked_sides(images: Sequence[ImageRecord], prints: Fingerprints, duplicates: DuplicateParams) -> list[set[Split]]:
     """Return for each new image the sides of the images that it is linked to itself; nothing for one with a split."""
-    keys = [sequence_key(image) for image in images]
+    keys = [sequence_keys(image) for image in images]
     _, twins = np.unique(prints.whole[:, 0], return_inverse=True)  # of equal hashes `near_pairs` looks at the first
     of_key: dict[str, set[Split]] = defaultdict(set)
     of_twins: dict[int, set[Split]] = defaultdict(set)
-    for image, key in zip(images, keys, strict=True):
+    for image, mine in zip(images, keys, strict=True):
         if image.split is not None:
-            of_key[key].add(image.split)
+            for key in mine:
+                of_key[key].add(image.split)
     for one, other in chain.from_iterable(pairs.tolist() for pairs in near_pairs(prints, duplicates)):
         for new, old in ((one, images[other].split), (other, images[one].split)):
             if old is not None:
                 of_twins[twins[new]].add(old)
     return [
-        of_key[key] | of_twins[twin] if image.split is None else set()
-        for image, key, twin in zip(images, keys, twins.tolist(), strict=True)
+        of_twins[twin].union(*(of_key[key] for key in mine)) if image.split is None else set()
+        for image, mine, twin in zip(images, keys, twins.tolist(), strict=True)
     ]
 
 
 def group_names(images: Sequence[ImageRecord], near: Iterable[Pairs]) -> list[str]:
-    """Return the group of each image: the first in the alphabet of the keys that near-duplicates join."""
-    keys = [sequence_key(image) for image in images]
+    """Return the group of each image: the first in the alphabet of the keys that near-duplicates and twins join."""
+    keys = [sequence_keys(image) for image in images]
     members: dict[str, list[int]] = defaultdict(list)
-    for index, key in enumerate(keys):
-        members[key].append(index)
+    for index, mine in enumerate(keys):
+        for key in mine:
+            members[key].append(index)
     same_key = np.array([(rows[0], row) for rows in members.values() for row in rows], np.int64)
     roots = join_groups(len(images), chain([same_key], near)).tolist()
     first: dict[int, str] = {}
-    for root, key in zip(roots, keys, strict=True):
-        first[root] = min(first.get(root, key), key)
+    for root, mine in zip(roots, keys, strict=True):
+        first[root] = min(first.get(root, mine[0]), mine[0])
     return [first[root] for root in roots]
-
-
-def sequence_key(image: ImageRecord) -> str:
-    """Return what an image shares with others of its scene: store, else camera, else source sequence.
-
-    A sequence is what Roboflow made of one picture (`NAME_jpg.rf.HASH`), or the frames of one film (`NAME_frame_12`,
-    `NAME_mp4-12`, and `frame_12` of its folder), Roboflow's copies of them too; any other picture is a sequence of its
-    own.
-    """
-    if image.store is not None:
-        return f"store:{image.store}"
-    if image.camera is not None:
-        return f"camera:{image.camera}"
-    folder, name = posixpath.split(image.source)
-    stem = posixpath.splitext(name)[0]
-    copy = _ROBOFLOW.match(stem)
-    name = stem if copy is None else copy["source"]
-    film = next(filter(None, (frames.match(_ROBOFLOW_SUFFIX.sub("", name)) for frames in _FRAMES)), None)
-    if copy is None and film is None:
-        return f"source:{image.source}"
-    place = "/".join(part for part in folder.split("/") if part and part.lower() not in _SPLIT_FOLDERS)
-    return f"sequence:{posixpath.join(place, name if film is None else film['source']).rstrip('/')}"
 
 
 def assign(group: str, split: SplitParams) -> Split:

@@ -93,7 +93,12 @@ def import_(
 )
 def ingest(
     source: Annotated[Path, typer.Argument(help="Folder of labelled photographs.")],
-    name: Annotated[str, typer.Option(help="Name of the source; another ingestion of this name replaces it.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Name of the source; another ingestion of this name replaces it, but for pictures of others."
+        ),
+    ],
     format: Annotated[SourceFormat, typer.Option(help="Format of the annotations.")] = SourceFormat.AUTO,
     class_map: ClassMap = "",
     license: Annotated[str | None, typer.Option(help="Licence of the photographs, if their files do not say.")] = None,

@@ -38,7 +38,7 @@ from shelfgap_datasets.intake.tree import scan
 from shelfgap_datasets.labelling.correct import correct_dataset
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.redact import redact_dataset
-from shelfgap_datasets.schema import Dataset, DatasetError, Rejection
+from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord, Rejection
 from shelfgap_datasets.split import extend_split
 
 from shelfgap_flows.one_line import one_line_errors
@@ -161,9 +161,23 @@ def correct(workspace: Workspace, options: IngestOptions, place: Path) -> Path:
 
 
 def _without(before: Dataset, rejections: Sequence[Rejection], prefix: str) -> Dataset:
-    """Return a version without the pictures and rejected records of one source."""
-    images = tuple(image for image in before.images if not image.file_name.startswith(prefix))
+    """Return a version without the pictures and rejected records of one source.
+
+    A picture that another source brought too is that one's now, with all its boxes: nobody knows whose they are.
+    """
+    images = tuple(kept for image in before.images if (kept := _of_others(image, prefix)) is not None)
     return replace(before, images=images, rejections=tuple(r for r in rejections if not r.source.startswith(prefix)))
+
+
+def _of_others(image: ImageRecord, prefix: str) -> ImageRecord | None:
+    """Return what a picture is without one source; None if no other brought it."""
+    twins = tuple(twin for twin in image.twins if not twin.source.startswith(prefix))
+    if not image.source.startswith(prefix):
+        return replace(image, twins=twins)
+    if not twins:
+        return None
+    first, *others = twins
+    return replace(image, source=first.source, store=first.store, camera=first.camera, twins=tuple(others))
 
 
 def _with_history(part: Part, before: Dataset) -> Dataset:

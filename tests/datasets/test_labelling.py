@@ -196,6 +196,45 @@ def test_a_class_that_corrections_add_was_looked_for_in_the_pictures_that_came_b
     assert [box.class_name for image in now.images for box in image.boxes] == ["occluder", "low", "gap", "gap"]
 
 
+def with_shoppers(root):
+    """The dataset with an occluder in each picture."""
+    dataset = some_dataset(root)
+    shopper = Box("occluder", (50.0, 5.0, 70.0, 50.0))
+    dataset = replace(dataset, images=tuple(replace(i, boxes=(*i.boxes, shopper)) for i in dataset.images))
+    save_dataset(root, dataset)
+    return dataset
+
+
+@pytest.mark.parametrize("format", ["cvat", "coco", "yolo"])
+def test_boxes_of_classes_that_the_labelling_project_does_not_list_stay(tmp_path, format):
+    dataset = with_shoppers(tmp_path / "data")
+    without = replace(
+        dataset,
+        annotated_classes=("gap", "low"),
+        images=tuple(image.of_classes(("gap", "low")) for image in dataset.images),
+    )
+    export_dataset(tmp_path / "data", without, format, tmp_path / "out")
+    report = correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
+    assert (report.changed, report.rejections) == ((), ())
+    assert load_dataset(tmp_path / "new") == load_dataset(tmp_path / "data")
+
+
+def test_a_box_that_was_given_an_unknown_name_stays_and_is_told_of(tmp_path):
+    dataset = some_dataset(tmp_path / "data")
+    export_dataset(tmp_path / "data", dataset, "cvat", tmp_path / "out")
+    page = tmp_path / "out" / "annotations.xml"
+    text = page.read_text().replace('<box label="gap"', '<box label="nearly empty"', 1)
+    page.write_text(text)
+    report = correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "new", class_aliases={})
+    assert report.changed == ()
+    (told,) = report.rejections
+    assert told.reason == "1 boxes are called 'nearly empty', which means no class; what they replace stays"
+    assert "--class-map 'nearly empty=CLASS'" in told.action
+    known = {"low": ["nearly empty"]}
+    report = correct_dataset(tmp_path / "data", tmp_path / "out", tmp_path / "mapped", class_aliases=known)
+    assert (len(report.changed), report.rejections) == (1, ())
+
+
 def test_a_redacted_picture_whose_occluders_changed_must_be_redacted_again(tmp_path):
     dataset = some_dataset(tmp_path / "data")
     shopper = Box("occluder", (50.0, 5.0, 70.0, 50.0))

@@ -18,8 +18,8 @@ from shelfgap_datasets.labelling.export import export_dataset
 from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.pictures import pack
-from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection
-from shelfgap_datasets.split import extend_split, split_dataset
+from shelfgap_datasets.schema import Box, Dataset, DatasetError, ImageRecord, Rejection, Twin
+from shelfgap_datasets.split import extend_split, group_names, split_dataset
 
 SPLIT = SplitParams(val_fraction=0.3, test_fraction=0.3, salt="s")
 DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)
@@ -88,6 +88,9 @@ def test_of_parts_labelled_differently_each_picture_says_what_was_looked_for(tmp
     assert len(merge_datasets([one, four], tmp_path / "five").images) == 3  # with no --classes nothing is unwanted
     with pytest.raises(DatasetError, match=r"two: labelled with gap, of which none is wanted \(low\)"):
         merge_datasets([one, two], tmp_path / "low", ("low",))
+    for wrong in ("lwo", "occluder"):
+        with pytest.raises(DatasetError, match=f"--classes: {wrong} is labelled nowhere; there is gap, low"):
+            merge_datasets([one, two], tmp_path / "typo", ("gap", wrong))
 
 
 def test_an_import_keeps_what_was_looked_for_in_each_picture(tmp_path):
@@ -284,3 +287,52 @@ def test_a_copy_of_a_picture_that_is_left_out_stays_with_its_scene(divided):
         assert "0 link.png" not in placed
         assert placed["1 copy.png"] == "train"
         assert [r.source for r in whole.rejections] == ["0 link.png"]
+
+
+def two_stores(tmp_path, picture_of_both):
+    """Two stores in one source; `picture_of_both` paints the second store's copy of a picture of the first."""
+    source = tmp_path / "source"
+    for store, seeds in (("s1", (1, 2)), ("s2", (1, 3))):
+        pictures = []
+        for seed in seeds:
+            path = source / store / f"{seed}.png"
+            paint(path, seed) if (store, seed) != ("s2", 1) else picture_of_both(path)
+            box = {"label": "gap", "coordinates": {"x": 20, "y": 20, "width": 20, "height": 20}}
+            pictures.append({"image": path.name, "annotations": [box]})
+        (source / store / "labels.json").write_text(json.dumps(pictures))
+        rights = f"license: MIT\nconsent: notice\nstore: {store}\n"
+        (source / store / "SOURCE.yaml").write_text(rights)
+    import_source(source, tmp_path / "data", class_aliases={})
+    return load_dataset(tmp_path / "data")
+
+
+def test_a_picture_that_two_stores_have_joins_their_groups(tmp_path):
+    dataset = two_stores(tmp_path, lambda path: paint(path, 1))
+    assert [image.twins for image in dataset.images] == [(Twin("s2/1.png", "s2"),), (), ()]
+    assert group_names(dataset.images, []) == ["store:s1"] * 3
+    alone = [replace(image, twins=()) for image in dataset.images]
+    assert group_names(alone, []) == ["store:s1", "store:s1", "store:s2"]
+    merged = merge_datasets([Part(tmp_path / "data", dataset, "one")], tmp_path / "all")
+    assert merged.images[0].twins == (Twin("one/s2/1.png", "s2"),)
+    assert load_dataset(tmp_path / "all") == merged
+
+
+def test_pictures_of_a_store_whose_picture_stands_in_train_already_go_there(tmp_path):
+    one = part(tmp_path / "one", (1, 2), "one", split="train", group="store:s1", store="s1")
+    two = part(tmp_path / "two", (2, *range(3, 15)), "two", store="s2")
+    joined = merge_datasets([one, two], tmp_path / "all")
+    assert joined.images[1].twins == (Twin("two/2.png", "s2"),)
+    after = extend_split(tmp_path / "all", joined, SPLIT, DUPLICATES)
+    assert {image.split for image in after.images} == {"train"}
+
+
+def test_twins_that_are_no_list_of_places_set_the_record_aside(tmp_path):
+    one = part(tmp_path / "one", (1, 2), "one")
+    page = tmp_path / "one" / "annotations.json"
+    for twins in ("s2", [{"store": "s2"}], [{"source": "a", "aisle": 3}], [{"source": "a", "store": 2}]):
+        raw = json.loads(page.read_text())
+        raw["images"][0]["twins"] = twins
+        page.write_text(json.dumps(raw))
+        dataset = load_dataset(one.root)
+        assert [image.file_name for image in dataset.images] == ["2.png"]
+        assert "twins must be a list of objects with source, store and camera" in dataset.rejections[0].reason

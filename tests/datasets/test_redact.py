@@ -82,6 +82,18 @@ def test_boxes_are_pixelated_and_the_rest_of_the_picture_stays(shelf):
     assert check_dataset(shelf, DUPLICATES, require_redacted=True).passed
 
 
+def test_what_else_lies_in_the_folder_stays(shelf):
+    for name in (".git/config", "notes/aisle 3.md", "README.md"):
+        (shelf / name).parent.mkdir(exist_ok=True)
+        (shelf / name).write_text(name)
+    redact_dataset(shelf)
+    assert [(shelf / name).read_text() for name in (".git/config", "notes/aisle 3.md")] == [
+        ".git/config",
+        "notes/aisle 3.md",
+    ]
+    assert (shelf / "README.md").read_text() == "README.md"
+
+
 def test_a_second_run_changes_nothing(shelf):
     redact_dataset(shelf)
     before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}

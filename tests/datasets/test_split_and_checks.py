@@ -17,7 +17,8 @@ from shelfgap_datasets.checks import check_dataset
 from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.params import DuplicateParams, SplitParams
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
-from shelfgap_datasets.split import assign, extend_split, group_names, sequence_key, split_dataset
+from shelfgap_datasets.sequence import sequence_key
+from shelfgap_datasets.split import assign, extend_split, group_names, split_dataset
 
 SPLIT = SplitParams(val_fraction=0.25, test_fraction=0.25, salt="s")
 DUPLICATES = DuplicateParams(max_hash_distance=6, max_turned_distance=10)

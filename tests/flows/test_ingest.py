@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -19,6 +20,8 @@ import pytest
 from labelled_pictures_for_flows import write_coco_folder
 from shelfgap_datasets.coco import load_dataset, load_rejections
 from shelfgap_datasets.intake.importer import import_source
+from shelfgap_datasets.merge import Part, merge_datasets
+from shelfgap_datasets.schema import Twin
 from shelfgap_flows import ingest as flow
 from shelfgap_flows.ingest import IngestOptions, import_shard, version
 from shelfgap_flows.versions import versions_folder
@@ -252,3 +255,23 @@ def test_what_an_import_warns_of_is_logged(tmp_path, monkeypatch, caplog):
     )
     assert import_shard.fn(open_workspace(tmp_path / "w"), options, tmp_path, 0, 1) is None
     assert "class names left out: Shoe (0 boxes)" in caplog.text
+
+
+def test_a_picture_that_two_sources_brought_stays_while_one_of_them_has_it(tmp_path):
+    parts = []
+    for name, pictures in (("a", slice(0, 2)), ("b", slice(1, 3))):
+        folder = tmp_path / f"photographs-{name}"
+        write_coco_folder(folder, 4)
+        aliases = {"gap": ["empty"]}
+        import_source(
+            folder, tmp_path / name, class_aliases=aliases, license="MIT", consent="notice", store=f"s-{name}"
+        )
+        dataset = load_dataset(tmp_path / name)
+        parts.append(Part(tmp_path / name, replace(dataset, images=dataset.images[pictures]), name))
+    both = merge_datasets(parts, tmp_path / "both")
+    first, shared, last = both.images
+    assert shared.twins == (Twin("b/bbbb.jpg", "s-b"),)
+    assert flow._without(both, (), "b/").images == (first, replace(shared, twins=()))
+    after, other = flow._without(both, (), "a/").images
+    assert (after.file_name, after.boxes, other) == (shared.file_name, shared.boxes, last)
+    assert (after.source, after.store, after.twins) == (shared.twins[0].source, "s-b", ())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from shelfgap_datasets.schema import ImageRecord
-from shelfgap_datasets.split import sequence_key
+from shelfgap_datasets.sequence import sequence_key
 
 from shelfgap_training.figures import FIGURES, ClassMatches, Values, Weights, class_matches, mean_ap50
 

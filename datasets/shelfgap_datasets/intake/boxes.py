@@ -11,7 +11,7 @@ from shelfgap_datasets.intake.model import FIX_BOX, SourceBox, SourceImage
 from shelfgap_datasets.intake.pictures import Picture, turn_box
 from shelfgap_datasets.schema import IGNORE, Box, Rejection, box_problem, clip_box, in_order
 
-_SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
+SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
 
 
 def boxes_of_picture(
@@ -72,7 +72,7 @@ def union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
         rivals = [other.xyxy for other in first if other.class_name == box.class_name]
         if (
             not rivals
-            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < _SAME_BOX_IOU
+            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < SAME_BOX_IOU
         ):
             added.append(box)
     return (*first, *added)

@@ -29,8 +29,10 @@ from shelfgap_datasets.schema import (
     DatasetError,
     ImageRecord,
     Rejection,
+    Twin,
     in_order,
 )
+from shelfgap_datasets.sequence import links
 
 IMPORT_FILE = "import.json"
 
@@ -180,7 +182,9 @@ def import_source(
                 both = None
                 if first.annotated_classes is not None and labelled is not None:
                     both = _own({*first.annotated_classes, *labelled}, annotated)
-                records[digest] = replace(first, boxes=union(first.boxes, boxes), annotated_classes=both)
+                twin = Twin(path, stated.get("store"), stated.get("camera"))
+                twins = (*first.twins, twin) if links(first, twin) else first.twins
+                records[digest] = replace(first, boxes=union(first.boxes, boxes), annotated_classes=both, twins=twins)
                 continue
             name = _free_name(path, picture.suffix, taken)
             target = partial / IMAGES_DIR / name
@@ -219,7 +223,7 @@ def _with_history(source: Path, to: Path, records: dict[str, ImageRecord]) -> di
         return records
     before = {image.sha256: image for image in load_dataset(source).images}
     kept = {
-        digest: replace(record, group=known.group, split=known.split, redacted=known.redacted)
+        digest: replace(record, group=known.group, split=known.split, redacted=known.redacted, twins=known.twins)
         for digest, record in records.items()
         if (known := before.get(digest)) is not None
     }

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from shelfgap_edge.geometry import iou_matrix
+
 from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.intake.boxes import boxes_of_picture, classes_of
+from shelfgap_datasets.intake.boxes import SAME_BOX_IOU, boxes_of_picture, classes_of
 from shelfgap_datasets.intake.class_names import map_names
 from shelfgap_datasets.intake.formats import Format, read_annotations
-from shelfgap_datasets.intake.model import SourceImage
-from shelfgap_datasets.intake.pictures import PictureProblem, open_picture
+from shelfgap_datasets.intake.model import Reading, SourceImage
+from shelfgap_datasets.intake.pictures import Picture, PictureProblem, open_picture
 from shelfgap_datasets.intake.tree import SourceTree, scan
+from shelfgap_datasets.labelling.cvat import SUGGESTED
 from shelfgap_datasets.pictures import copy_picture, require_picture
 from shelfgap_datasets.schema import Box, DatasetError, ImageRecord, Rejection, in_order
 
@@ -43,8 +48,9 @@ def correct_dataset(
 
     Pictures are known by their content where the corrections bring them along, else by their file name. Everything
     else about a picture stays, its group and split too; so do the records that were left out before. A box that the
-    tool only rounded stays as it was. A redacted picture whose occluder boxes changed must be redacted again. A class
-    that the corrections add was looked for in the pictures that came back only.
+    tool only rounded stays as it was; so do boxes of classes that the tool's project does not list, and one that was
+    given a name that means none of ours. A redacted picture whose occluder boxes changed must be redacted again. A
+    class that the corrections add was looked for in the pictures that came back only.
 
     Args:
         root: dataset directory; it is not changed.
@@ -68,7 +74,7 @@ def correct_dataset(
     records = _records_of(tree, root, dataset.images)
     reading = read_annotations(tree, corrections, format)
     names = map_names(reading.class_names, class_aliases, class_map)
-    rejections = [*tree.rejections, *reading.rejections]
+    rejections = [*tree.rejections, *reading.rejections, *_unknown_names(corrections, reading, names)]
     labelled: dict[str, list[SourceImage]] = {}
     for image in reading.images:
         if (record := records.get(image.picture)) is None:
@@ -89,7 +95,8 @@ def correct_dataset(
         boxes, problems = boxes_of_picture(file_name, picture, images, names)
         rejections += problems
         if boxes is not None:
-            settled = replace(record, boxes=_settle(record.boxes, boxes))
+            kept = _not_spoken_of(record, picture, images, names, boxes)
+            settled = replace(record, boxes=_settle(record.boxes, (*boxes, *kept)))
             same_occluders = settled.of_classes(("occluder",)).boxes == record.of_classes(("occluder",)).boxes
             corrected[file_name] = replace(settled, redacted=record.redacted and same_occluders)
     used = {*dataset.annotated_classes, *classes_of(reading.images, names)}
@@ -129,6 +136,51 @@ def _records_of(tree: SourceTree, root: Path, images: tuple[ImageRecord, ...]) -
         if digest in by_hash:
             found[path] = by_hash[digest]
     return found
+
+
+def _unknown_names(corrections: Path, reading: Reading, names: Mapping[str, str]) -> list[Rejection]:
+    """Tell of class names that mean none of ours, those of suggestions aside."""
+    counts = Counter(box.label for image in reading.images for box in image.boxes)
+    return [
+        Rejection(
+            corrections.name,
+            f"{count} boxes are called {name!r}, which means no class; what they replace stays",
+            f"map it with --class-map '{name}=CLASS', then correct again",
+        )
+        for name, count in sorted(counts.items())
+        if name not in names and not name.startswith(SUGGESTED)
+    ]
+
+
+def _not_spoken_of(
+    record: ImageRecord,
+    picture: Picture,
+    images: list[SourceImage],
+    names: Mapping[str, str],
+    boxes: tuple[Box, ...],
+) -> list[Box]:
+    """Return the boxes of a picture that corrections neither confirm nor take away.
+
+    Those of classes that its annotations do not list, and those over which one of an unknown name was drawn.
+    """
+    listed = {names[name] for image in images for name in image.labelled or () if name in names}
+    listed |= {box.class_name for box in boxes}
+    is_about_all = any(image.labelled is None for image in images)
+    labels = {box.label for image in images for box in image.boxes if not box.label.startswith(SUGGESTED)}
+    unknown = {label: label for label in labels - names.keys()}
+    strange = boxes_of_picture(record.file_name, picture, images, unknown)[0] or ()
+
+    def is_replaced(old: Box) -> bool:
+        return _overlaps(old, strange) and not _overlaps(old, boxes)
+
+    return [old for old in record.boxes if is_replaced(old) or not (is_about_all or old.class_name in listed)]
+
+
+def _overlaps(box: Box, others: tuple[Box, ...]) -> bool:
+    if not others:
+        return False
+    overlaps = iou_matrix(np.array([box.xyxy], np.float32), np.array([other.xyxy for other in others], np.float32))
+    return bool(overlaps.max() >= SAME_BOX_IOU)
 
 
 def _settle(before: tuple[Box, ...], after: tuple[Box, ...]) -> tuple[Box, ...]:
