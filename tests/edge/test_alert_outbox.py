@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -131,7 +132,7 @@ def test_a_sink_that_comes_back_finds_what_waited_for_it(reopen, caplog):
     assert keys_sent(outbox, "web") == [step(1).key, step(3).key]
 
 
-def test_states_without_steps_are_written_every_few_seconds_and_with_the_next_step(reopen, tmp_path):
+def test_states_without_steps_are_written_at_their_interval_and_at_the_end(reopen, tmp_path):
     now = [0.0]
     outbox = reopen("web", limits=OutboxLimits(state_interval_s=5), clock=lambda: now[0])
     outbox.put([], [("cam-1", "a")])
@@ -149,6 +150,32 @@ def test_states_without_steps_are_written_every_few_seconds_and_with_the_next_st
     outbox.put([step(1)])
     assert outbox.flush()
     assert reopen().states() == {"cam-1": "last"}
+
+
+def stored_states(tmp_path):
+    """What a kill now would leave, read from a copy."""
+    copy = tmp_path / "copy"
+    copy.mkdir(exist_ok=True)
+    for path in tmp_path.glob("outbox.db*"):
+        shutil.copyfile(path, copy / path.name)
+    outbox = Outbox(copy / "outbox.db")
+    states = outbox.states()
+    outbox.close()
+    return states
+
+
+def test_a_step_writes_the_state_of_its_camera_and_leaves_the_others_to_their_interval(reopen, tmp_path):
+    now = [0.0]
+    outbox = reopen("web", limits=OutboxLimits(state_interval_s=60), clock=lambda: now[0])
+    outbox.put([], [("cam-1", "a"), ("cam-2", "a")])
+    now[0] = 10.0
+    outbox.put([], [("cam-1", "b"), ("cam-2", "b")])
+    outbox.put([step(1)], [("cam-1", "c")])
+    assert stored_states(tmp_path) == {"cam-1": "c", "cam-2": "a"}
+    assert outbox.states() == {"cam-1": "c", "cam-2": "b"}
+    now[0] = 60.0
+    outbox.next_due("web", 0)
+    assert stored_states(tmp_path) == {"cam-1": "c", "cam-2": "b"}
 
 
 def test_delivered_steps_make_room_oldest_first_and_open_alerts_stay_known(reopen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import random
@@ -306,12 +307,13 @@ def test_a_file_of_before_states_were_packed_is_taken_up(tmp_path):
     again.close()
 
 
-def test_a_state_that_cannot_be_unpacked_is_empty_and_hinders_nothing(tmp_path):
+@pytest.mark.parametrize("rotten", ["x'789c00'", "x'ff'", "7", "2.5"])
+def test_a_state_that_cannot_be_unpacked_is_empty_and_hinders_nothing(tmp_path, rotten):
     outbox = Outbox(tmp_path / "outbox.db", SINKS)
     outbox.put([step(1)], [("cam-1", "1"), ("cam-2", "2")])
     outbox.close()
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
-        db.execute("UPDATE states SET state = x'789c00' WHERE camera_id = 'cam-1'")
+        db.execute(f"UPDATE states SET state = {rotten} WHERE camera_id = 'cam-1'")
     again = Outbox(tmp_path / "outbox.db", SINKS)
     assert again.states() == {"cam-1": "", "cam-2": "2"}
     assert waiting(again) == [step(1).key]
@@ -325,3 +327,18 @@ def test_states_take_a_fraction_of_their_length_in_the_file(tmp_path):
     assert outbox.states()["cam-7"] == state
     outbox.close()
     assert (tmp_path / "outbox.db").stat().st_size < 200 * len(state) / 4
+
+
+def test_a_step_whose_text_rots_is_set_aside_without_a_traceback(tmp_path, capfd):
+    outbox = Outbox(tmp_path / "outbox.db", SINKS)
+    outbox.put([step(1), step(2)], [("cam-1", "1")])
+    outbox.close()
+    content = bytearray((tmp_path / "outbox.db").read_bytes())
+    content[content.index(b'"action":"opened"')] ^= 2
+    (tmp_path / "outbox.db").write_bytes(content)
+    again = Outbox(tmp_path / "outbox.db", SINKS)
+    assert len(waiting(again)) == 1
+    assert again.states() == {"cam-1": "1"}
+    again.close()
+    gc.collect()
+    assert "Traceback" not in capfd.readouterr().err

@@ -255,15 +255,45 @@ def test_an_alert_from_before_is_resolved_in_quiet_hours_and_not_escalated():
     assert told == [(2, "opened", "gap", "left"), (12, "resolved", "gap", "left")]
 
 
-def test_an_alert_that_a_tick_opened_while_the_camera_rested_waits_from_the_first_frame_on():
+def test_an_alert_that_a_tick_opened_while_the_camera_rested_waits_from_then_on():
     watched = monitor(replace(quiet_until_one(), escalate_minutes=60))
     watch(watched, *[GAP] * 4)
     told = [event for minute in range(15, 90) for event in watched.tick(NOON + 60 * minute)]
     told += [e for n in range(40) for e in watched.observe(reading(NOON + 5400 + 300 * n, gap=[ON_LEFT]))]
     assert [(e.action, e.at) for e in told if e.kind == "gap"] == [
         ("opened", NOON + 3600),
-        ("escalated", NOON + 5400 + 3600),
+        ("escalated", NOON + 7500),
     ]
+
+
+@pytest.mark.parametrize("out_minutes", [35, 45, 55, 70])
+def test_a_camera_that_drops_out_holds_no_escalation_back(out_minutes):
+    watched = monitor(replace(PARAMS, escalate_minutes=60))
+    told = []
+    for minute in range(120):
+        if minute % 5 == 0 and not 20 < minute < 20 + out_minutes:
+            told += watched.observe(reading(NOON + 60 * minute, gap=[ON_LEFT]))
+        told += watched.tick(NOON + 60 * minute)
+    steps = [(event.action, (event.at - NOON) / 60) for event in told if event.kind == "gap"]
+    assert steps == [("opened", 10), ("escalated", pytest.approx(70, abs=1))]
+
+
+@pytest.mark.parametrize("every_minutes", [5, 10, 12, 15])
+def test_a_camera_whose_clock_is_set_back_is_not_silent_while_it_sends(every_minutes):
+    watched, told = monitor(), []
+    for minute in range(180):
+        now = NOON + 60 * minute - (3600 if minute >= 60 else 0)
+        if minute % every_minutes == 0:
+            told += watched.observe(reading(now))
+        told += watched.tick(now)
+    assert told == []
+
+
+def test_a_frame_that_comes_again_and_again_is_no_sign_of_life():
+    watched, told = monitor(), []
+    for minute in range(60):
+        told += watched.observe(reading(NOON)) + watched.tick(NOON + 60 * minute)
+    assert [(event.action, event.kind) for event in told] == [("opened", "camera-silent")]
 
 
 @pytest.mark.parametrize("jump", [86_400.0 * 400, -86_400.0 * 400, 3600.0, -3600.0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from shelfgap_edge.alerts.aside import set_aside
@@ -46,6 +46,7 @@ class Journal:
         self._sinks: list[str] = []
         self._filed: set[str] = set()  # alerts that are open by the file
         self._next_try = self._next_states = clock()
+        self._later: dict[str, bytes] = {}  # states that came without a step
         self._store: Store | None = None
         self._closed = False
         self._open()
@@ -59,10 +60,19 @@ class Journal:
         """Say which sinks are configured."""
         self._sinks = list(sinks)
 
+    def take_states(self, states: Mapping[str, bytes], *, is_urgent: bool) -> None:
+        """Take packed states of cameras: to be written with the steps that came with them, else at their interval."""
+        if is_urgent:
+            self._later = {camera_id: state for camera_id, state in self._later.items() if camera_id not in states}
+            self.unsaved.states.update(states)
+        else:
+            self._later.update(states)
+
     def save_some_time(self) -> None:
-        """Write what is unsaved, if that is due: states every few seconds, anything after a disk took nothing."""
-        due = self._next_states if self.trouble is None else self._next_try
-        if self.unsaved and self._clock() >= due:
+        """Write what is due: states at their interval, anything some time after a disk took nothing."""
+        if self._clock() >= self._next_states:
+            self._take_later()
+        if self.unsaved and (self.trouble is None or self._clock() >= self._next_try):
             self.save()
 
     def save(self, *, now: bool = False) -> None:
@@ -73,6 +83,8 @@ class Journal:
         """
         if self._closed:
             return
+        if now:
+            self._take_later()
         if self.trouble is None or now or self._clock() >= self._next_try:
             try:
                 self._write_and_mend()
@@ -98,6 +110,12 @@ class Journal:
             _LOGGER.error("outbox %s: %d alert steps could not be saved", self._path.name, len(self.unsaved.rows))
         self._close_store()
         self._closed = True
+
+    def _take_later(self) -> None:
+        if self._later:
+            self.unsaved.states.update(self._later)
+            self._later = {}
+            self._next_states = self._clock() + self._limits.state_interval_s
 
     def _open(self) -> None:
         try:
@@ -140,7 +158,6 @@ class Journal:
         for alert_id, event in self.unsaved.open_alerts.items():
             (self._filed.discard if event is None else self._filed.add)(alert_id)
         self.unsaved, self.trouble = Batch(), None
-        self._next_states = self._clock() + self._limits.state_interval_s
         self._make_room(self._store)
 
     def _make_room(self, store: Store) -> None:

@@ -98,8 +98,8 @@ class Outbox:
     def put(self, events: Sequence[AlertEvent], states: Iterable[tuple[str, str]] = ()) -> None:
         """Take steps and the states that the monitors have after them, in one transaction.
 
-        A step whose key is here already is not taken twice. States that come without a step are written every few
-        seconds only: a kill then forgets frames that decided nothing. A full disk raises nothing, and room is made by
+        A step whose key is here already is not taken twice. States that come without a step are written at their
+        interval only: a kill then forgets frames that decided nothing. A full disk raises nothing, and room is made by
         the rule of docs/alerts.md.
 
         Args:
@@ -115,7 +115,7 @@ class Outbox:
                     self._journal.unsaved.rows[row.position] = row
                     self._journal.unsaved.open_alerts[event.alert_id] = self._memory.open_alerts.get(event.alert_id)
             self._memory.states.update(packed)
-            self._journal.unsaved.states.update(packed)
+            self._journal.take_states(packed, is_urgent=bool(events))
             if events:
                 self._journal.save()
                 self._changed.notify_all()

@@ -110,5 +110,5 @@ def unpack_state(packed: bytes) -> str:
     """Return the state, which is empty where this program did not write it."""
     try:
         return zlib.decompress(packed).decode()
-    except (zlib.error, UnicodeDecodeError):
+    except (zlib.error, UnicodeDecodeError, TypeError):
         return ""

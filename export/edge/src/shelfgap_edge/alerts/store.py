@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,7 @@ def _text(content: bytes) -> str:
 
 
 def _read(db: sqlite3.Connection, *, tolerant: bool = False) -> Kept:
-    def rows(statement: str) -> Iterator[tuple[Any, ...]]:
+    def rows(statement: str) -> Generator[tuple[Any, ...]]:
         try:
             yield from db.execute(statement)
         except sqlite3.Error as error:
@@ -258,14 +258,13 @@ def _read(db: sqlite3.Connection, *, tolerant: bool = False) -> Kept:
                 raise
             return None
 
-    events = {position: event(body) for position, body in rows("SELECT position, body FROM events ORDER BY position")}
-    opened = {alert_id: event(body) for alert_id, body in rows("SELECT alert_id, body FROM open_alerts")}
-    return Kept(
-        {position: known for position, known in events.items() if known is not None},
-        [
-            (position, sink, refusal)
-            for position, sink, refusal in rows("SELECT position, sink, refusal FROM deliveries")
-        ],
-        {alert_id: known for alert_id, known in opened.items() if known is not None},
-        dict(rows("SELECT camera_id, state FROM states")),
-    )
+    kept = Kept()
+    with closing(rows("SELECT position, body FROM events ORDER BY position")) as found:
+        kept.events.update((position, known) for position, body in found if (known := event(body)) is not None)
+    with closing(rows("SELECT alert_id, body FROM open_alerts")) as found:
+        kept.open_alerts.update((alert_id, known) for alert_id, body in found if (known := event(body)) is not None)
+    kept.deliveries += [
+        (position, sink, refusal) for position, sink, refusal in rows("SELECT position, sink, refusal FROM deliveries")
+    ]
+    kept.states.update(rows("SELECT camera_id, state FROM states"))
+    return kept

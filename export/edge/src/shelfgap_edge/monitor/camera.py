@@ -89,9 +89,11 @@ class CameraMonitor:
         """
         if reading.camera_id != self.camera_id or not is_plausible(reading.at):
             return []
-        before = self._clock.at
+        known, before = self._clock, self._clock.at
         self._clock, is_taken = self._clock.take(reading.at)
         if not is_taken:
+            if self._clock != known:  # no repeated one: the camera lives, though its clock may have been set back
+                self._silence = self._silence.heard()
             return []
         at = reading.at
         if before is not None and at < before:
@@ -263,8 +265,8 @@ class CameraMonitor:
         self._watched = {name: memory.not_after(watched, at) for name, watched in self._watched.items()}
 
     def _leave_out(self, before: float, at: float) -> None:
-        """Keep a time without frames, or a jump of the clock, out of the availability and of the wait for somebody."""
-        self._wait_from(before, at)
+        """Keep a time without frames out of the availability, and a jump of the clock out of the wait for somebody."""
+        self._wait_from(max(before, min(at, self._silence.ticked_at or before)), at)  # what ticks saw pass was a wait
         for name, watched in self._watched.items():
             ledger = watched.ledger.settle(before, not watched.empty.on).skip(at)
             self._watched[name] = replace(watched, ledger=ledger)

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -18,6 +18,8 @@ from shelfgap_edge.service.clock import Clock
 from shelfgap_edge.service.metrics import Metrics
 from shelfgap_edge.service.parts import Monitor, Outbox, Plan, Seen
 
+_SAVE_SECONDS = 10.0  # between two times that what changed goes to the outbox: all at once would halt the judging
+_TURNS = 6  # in as many savings each camera that is not heard, and whose alert waits, is saved once
 _LET_IN_SECONDS = 1e-4  # a lock that is taken again at once keeps out who waits for it
 
 _NOTHING = json.dumps(None)  # state of a camera that was taken out, or begins anew
@@ -32,16 +34,16 @@ class Cameras:
         outbox: where to.
         metrics: counts events.
         clock: wall time.
-        save_seconds: between two savings of states without an event; a kill costs so much persistence, at most twice.
     """
 
-    def __init__(self, outbox: Outbox, metrics: Metrics, clock: Clock, save_seconds: float) -> None:
-        self._outbox, self._metrics, self._clock, self._save_seconds = outbox, metrics, clock, save_seconds
+    def __init__(self, outbox: Outbox, metrics: Metrics, clock: Clock) -> None:
+        self._outbox, self._metrics, self._clock = outbox, metrics, clock
         self._lock = threading.Lock()
         self._monitors: dict[str, Monitor] = {}
         self._plan: Plan | None = None
         self._changed: set[str] = set()  # cameras whose state is not in the outbox
         self._saved_at = time.monotonic()
+        self._turn = 0
         self._known_since: dict[str, float] = {}
         self._seen_at: dict[str, float] = {}
         self._last_frame_at: dict[str, float] = {}  # when it was taken
@@ -98,8 +100,9 @@ class Cameras:
                 except Exception as error:  # what the others have to tell must not be lost with it
                     _log.error("a tick failed", extra={"camera": name}, exc_info=error)
             self._put(events)
-            if time.monotonic() - self._saved_at >= self._save_seconds:
-                self._save()
+            if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
+                self._turn = (self._turn + 1) % _TURNS
+                self._save(list(self._monitors)[self._turn :: _TURNS])
 
     def acknowledge(self, alert_id: str) -> list[AlertEvent]:
         """Take note that a person has seen an alert; empty if no camera has it open."""
@@ -113,9 +116,9 @@ class Cameras:
             return events
 
     def save(self) -> None:
-        """Write the states of all cameras that changed."""
+        """Hand over the states of all cameras that changed, or whose alerts wait."""
         with self._lock:
-            self._save()
+            self._save(self._monitors)
 
     def silence_seconds(self) -> dict[str, float]:
         """Return for each camera how long ago its last verdict was; before the first, since when it is known."""
@@ -173,8 +176,10 @@ class Cameras:
             self._metrics.alerts.labels(event.kind, event.action).inc()
         self._outbox.put(events, self._states({event.camera_id for event in events}))
 
-    def _save(self) -> None:
+    def _save(self, also: Iterable[str]) -> None:
+        """Hand over what changed, and those of some cameras whose alerts wait, which ticks alone carry on."""
         self._saved_at = time.monotonic()
+        self._changed |= {name for name in also if any(self._monitors[name].open_ids())}
         if self._changed:
             self._outbox.put([], self._states(self._changed))
 

@@ -65,7 +65,7 @@ class Service:
         self._bundle = RunningBundle(config.bundle, config.detector)
         make_state_folder(config.state)
         self._outbox = assembly.outbox(config, self._plan)
-        self._cameras = Cameras(self._outbox, self.metrics, self._clock, self._plan.limits.state_interval_s)
+        self._cameras = Cameras(self._outbox, self.metrics, self._clock)
         self._availability = RecentAvailability(self._cameras.observed_hours)
         self._mailbox = Mailbox(
             frames=config.queue.frames,
