@@ -90,7 +90,7 @@ def run_ci(root: Path, dataset: Path | None, preset: str | None, job: CiJob) -> 
                 raise
             reason = f"the data cannot be had without secrets, which a pull request from a fork does not get: {error}"
             return _tell(root, job, "inconclusive", reason, _headline("inconclusive", reason), None)
-        release = run_release(opened, registers=not job.is_request)
+        release = run_release(opened, registers=not job.is_request, base=job.base)
     except Exception as error:  # whatever it is, an old pass must not stay
         reason = " ".join(str(error).split()) or type(error).__name__
         _tell(root, job, "error", reason, _headline("error", reason), None)

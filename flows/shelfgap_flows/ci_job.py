@@ -47,6 +47,8 @@ class _GitLabJob(BaseSettings):
 
     api_v4_url: str = "https://gitlab.com/api/v4"
     commit_sha: str | None = None
+    commit_before_sha: str | None = None
+    merge_request_diff_base_sha: str | None = None
     job_url: str | None = None
     merge_request_iid: int | None = None
     merge_request_project_id: str | None = None  # where the merge request lies
@@ -59,6 +61,7 @@ class CiJob:
 
     Attributes:
         commit: that is judged, its SHA.
+        base: commit that it starts from, its SHA: of the branch that it asks to be merged into, or pushed before it.
         url: page of the job.
         is_request: whether it works for a pull or merge request: nobody has merged yet what it releases.
         is_fork: whether that comes from another repository, and so gets no secrets.
@@ -68,6 +71,7 @@ class CiJob:
     """
 
     commit: str | None = None
+    base: str | None = None
     url: str | None = None
     is_request: bool = False
     is_fork: bool = False
@@ -85,7 +89,8 @@ def this_job() -> CiJob:
 
 
 def _github_job(env: _GitHub) -> CiJob:
-    request = _pull_request(env.event_path)
+    event = _event(env.event_path)
+    request = _pull_request(event)
     head: Mapping[str, Any] = request.get("head") or {}
     came_from = (head.get("repo") or {}).get("full_name")  # no repository: the fork was deleted
     thread = None
@@ -107,6 +112,7 @@ def _github_job(env: _GitHub) -> CiJob:
         logger.warning("no comment on pull request %s: GITHUB_TOKEN is not set", request["number"])
     return CiJob(
         commit=head.get("sha") or env.sha,
+        base=_base_of_event(event),
         url=f"{env.server_url}/{env.repository}/actions/runs/{env.run_id}",
         is_request=bool(request) or env.event_name in _UNMERGED,
         is_fork=bool(request) and came_from != env.repository,
@@ -116,14 +122,32 @@ def _github_job(env: _GitHub) -> CiJob:
     )
 
 
-def _pull_request(event: Path | None) -> Mapping[str, Any]:
-    """Return the pull request of an event; empty for other events, and for a file that is none."""
+def _event(path: Path | None) -> Mapping[str, Any]:
+    """Return the event that GitHub describes in a file; empty where there is none, or none that can be read."""
     try:
-        content = {} if event is None else json.loads(event.read_text(encoding="utf-8"))
-        request: Mapping[str, Any] = content.get("pull_request") or {}
-        return request if isinstance(request["number"], int) else {}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        content = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _pull_request(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the pull request of an event; empty for other events, and for one without a number."""
+    request = event.get("pull_request")
+    return request if isinstance(request, dict) and isinstance(request.get("number"), int) else {}
+
+
+def _base_of_event(event: Mapping[str, Any]) -> str | None:
+    """Return the commit that a pull request, a merge queue or a push starts from."""
+    base, group = _pull_request(event).get("base"), event.get("merge_group")
+    if isinstance(base, dict):
+        return _commit(base.get("sha"))
+    return _commit(group.get("base_sha") if isinstance(group, dict) else event.get("before"))
+
+
+def _commit(sha: object) -> str | None:
+    """Return a SHA; None for none, and for zeros, which stand for a branch that is new."""
+    return sha if isinstance(sha, str) and sha.strip("0") else None
 
 
 def _gitlab_job(env: _GitLabJob, token: SecretStr | None) -> CiJob:
@@ -142,6 +166,7 @@ def _gitlab_job(env: _GitLabJob, token: SecretStr | None) -> CiJob:
         logger.warning("no comment on merge request %s: GITLAB_TOKEN is not set", iid)
     return CiJob(
         commit=env.commit_sha,
+        base=_commit(env.merge_request_diff_base_sha) or _commit(env.commit_before_sha),
         url=env.job_url,
         is_request=iid is not None,
         is_fork=iid is not None and env.merge_request_source_project_id != project,

@@ -14,6 +14,7 @@ from shelfgap_export.aliases import champion_version
 from shelfgap_export.gate.entrant import Entrant, entrant_of, load_entrant
 from shelfgap_training.registry import ModelRegistry
 
+from shelfgap_flows.base_bundle import fetch_released
 from shelfgap_flows.hashes import file_hash
 from shelfgap_flows.stage_files import model_file
 from shelfgap_flows.stages import release_manifest
@@ -24,15 +25,21 @@ _ORIGIN = (
 )
 
 
-def keep_champion(workspace: Workspace, registry: ModelRegistry) -> None:
+def keep_champion(workspace: Workspace, registry: ModelRegistry, base: str | None = None) -> None:
     """Put the bundle aside that the candidate of the workspace is to be compared with.
 
     The champion of the registry; before the first promotion the bundle that was released here before. Not when that is
     the candidate itself: then what it was compared with stays, and nothing is judged again. The same bytes are not
     put aside again, so that the stages which depend on them are not run again.
 
+    Args:
+        workspace: whose candidate.
+        registry: with the champion.
+        base: commit on which the candidate is built, where its repository knows: before the first promotion the bundle
+            that was released there counts, since the one that lies here may have been pulled with the candidate.
+
     Raises:
-        ShelfgapError: MLflow cannot be reached, or what it holds is not what was promoted.
+        ShelfgapError: MLflow cannot be reached, what it holds is not what was promoted, or the base cannot be had.
     """
     workspace.compared.parent.mkdir(parents=True, exist_ok=True)
     champion = champion_version(registry)
@@ -41,9 +48,12 @@ def keep_champion(workspace: Workspace, registry: ModelRegistry) -> None:
             origin = f"champion of the registry, version {champion.version}"
             _put_aside(workspace, champion.bundle_sha256, origin, lambda path: registry.fetch(champion, path))
         return
-    released = workspace.bundle.with_suffix(".tar")
-    if released.is_file() and load_entrant(released).identity != candidate_of(workspace).identity:
-        origin = "released here before; the registry has no champion"
+    where = "here before" if base is None else f"at commit {base[:12]}"
+    released = workspace.bundle.with_suffix(".tar") if base is None else fetch_released(workspace, base)
+    if released is None or not released.is_file():
+        return
+    if load_entrant(released).identity != candidate_of(workspace).identity:
+        origin = f"released {where}; the registry has no champion"
         _put_aside(workspace, file_hash(released), origin, lambda path: shutil.copyfile(released, path))
 
 

@@ -39,15 +39,22 @@ def reproduce(workspace: Workspace, stage: str, force: bool = False) -> None:
 
 
 @task
-def put_aside(workspace: Workspace) -> None:
+def put_aside(workspace: Workspace, base: str | None) -> None:
     """Put the champion aside, for the candidate to be compared with."""
-    keep_champion(workspace, registry_for(workspace, Settings()))
+    keep_champion(workspace, registry_for(workspace, Settings()), base)
 
 
 @task
 def sign(workspace: Workspace) -> None:
     """Sign the bundle, if a key is set."""
     sign_release(workspace, Settings())
+
+
+@task
+def find_run(workspace: Workspace, release: Release) -> Release:
+    """Return the release with its run of MLflow; another one than the training's where that was recorded elsewhere."""
+    run_id = tracker_for(workspace, Settings()).run_for(release.mlflow_run_id, "released elsewhere")
+    return replace(release, mlflow_run_id=run_id)
 
 
 @task
@@ -88,14 +95,14 @@ def tell(workspace: Workspace, release: Release) -> None:
 
 
 @flow(name="release", log_prints=False)
-def release_flow(workspace_root: str, registers: bool = True) -> Release:
+def release_flow(workspace_root: str, registers: bool = True, base: str | None = None) -> Release:
     """Data in, detector trained and tracked, ONNX exported and quantized, measured, judged, bundled, registered."""
     workspace = Workspace(Path(workspace_root))
     log = get_run_logger()
     stages = [*data_stages(workspace.params()), "train", "export", "quantize", "evaluate", "bench"]
     for stage in stages:
         reproduce(workspace, stage)
-    put_aside(workspace)
+    put_aside(workspace, base)
     # DVC does not know what this machine stands for
     reproduce(workspace, "pairs", force=measured_device_class(workspace) != Settings().device_class)
     try:
@@ -107,7 +114,7 @@ def release_flow(workspace_root: str, registers: bool = True) -> Release:
         judged = workspace.reports / "gate.json"
         if not judged.is_file() or read_report(workspace, judged.name)["verdict"] == "pass":
             raise
-    release = collect(workspace)
+    release = find_run(workspace, collect(workspace))
     record(workspace, release)
     if registers and release.bundle is not None:
         release = replace(release, registry_version=register(workspace, release))
@@ -118,16 +125,17 @@ def release_flow(workspace_root: str, registers: bool = True) -> Release:
     return release
 
 
-def run_release(workspace: Workspace, *, registers: bool = True) -> Release:
+def run_release(workspace: Workspace, *, registers: bool = True, base: str | None = None) -> Release:
     """Run the release flow; a failure of the domain is logged as one line, without a traceback.
 
     Args:
         workspace: what to release.
         registers: whether a bundle that passes becomes challenger in the registry.
+        base: see `keep_champion`.
 
     Raises:
         ShelfgapError: a stage failed.
     """
     with one_line_errors():
         start_server(workspace.prefect_home)
-        return release_flow(str(workspace.root), registers)
+        return release_flow(str(workspace.root), registers, base)

@@ -14,9 +14,10 @@ from patches_workspace import patches_params
 from review_server import TOKEN, review_server
 from shelfgap_edge.errors import ShelfgapError
 from shelfgap_edge.verify import verify_bundle
+from shelfgap_flows.base_bundle import fetch_released
 from shelfgap_flows.ci import run_ci
 from shelfgap_flows.ci_job import CiJob
-from shelfgap_flows.workspace import WorkspaceError
+from shelfgap_flows.workspace import Workspace, WorkspaceError
 from shelfgap_training.tracking import TrackingError
 from small_network import dark_patches
 
@@ -100,6 +101,18 @@ def repository(tmp_path_factory):
     return commit(root)
 
 
+def head(root: Path) -> str:
+    """Return the commit of a clone."""
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True).stdout.strip()
+
+
+def starts_from(event: Path, base: str) -> None:
+    """Say in an event of GitHub which commit the pull request starts from."""
+    content = json.loads(event.read_text())
+    content["pull_request"]["base"] = {"sha": base}
+    event.write_text(json.dumps(content))
+
+
 def commit(root: Path) -> Path:
     run(root, "git", "add", "--all")
     run(root, "git", "commit", "--quiet", "--message", "Change")
@@ -130,18 +143,30 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path,
         code, result, err = ci(clone)
     assert (code, result["verdict"], registered(clone)) == (0, "pass", 1), err[-4000:]
     dvc(clone, "push", "--quiet")
-    commit(clone)
+    main = head(commit(clone))
     champion = json.loads((clone / "reports" / "gate.json").read_text())["candidate"]
 
     candidate = tmp_path / "candidate"
     run(tmp_path, "git", "clone", "--quiet", clone, candidate)
     change_params(candidate, "presets", "fast", "train", "epochs", value=30)
+    starts_from(tmp_path / "event.json", main)
     code, result, err = ci(candidate)
     assert (code, result["verdict"], result["comment"]) == (0, "pass", "updated"), err[-4000:]
     gate = json.loads((candidate / "reports" / "gate.json").read_text())
-    assert gate["champion"].pop("origin").startswith("released here before")
+    assert gate["champion"].pop("origin").startswith(f"released at commit {main[:12]}")
     assert gate["champion"] == champion != gate["candidate"]
     assert (candidate / "gate" / "gate.xml").is_file()
+
+    # what its author released and pushed is judged, though this clone has neither run nor champion of it
+    dvc(candidate, "push", "--quiet")
+    pushed = tmp_path / "pushed"
+    run(tmp_path, "git", "clone", "--quiet", commit(candidate), pushed)
+    code, result, err = ci(pushed)
+    assert (code, result.get("verdict")) == (0, "pass"), err[-4000:]
+    assert "Running stage 'train'" not in err
+    judged = json.loads((pushed / "reports" / "gate.json").read_text())
+    assert judged["champion"].pop("origin").startswith(f"released at commit {main[:12]}")
+    assert (judged["champion"], judged["candidate"]) == (champion, gate["candidate"])
 
     for changes, expected, sign in (
         ([("presets", "fast", "train", "epochs", 1), ("gate", "min_ap50", 1.0)], (1, "fail"), "❌"),
@@ -160,6 +185,19 @@ def test_from_a_clone_to_a_verdict_of_each_kind(repository, on_github, tmp_path,
         assert f"::{kind} title=shelfgap gate: {expected[1]}::{noted}\n" in err
         assert (tmp_path / "output").read_text().endswith(f"SHELFGAP_VERDICT={expected[1]}\nSHELFGAP_BUNDLE=\n")
         (candidate / "params.yaml").write_text(before)
+
+
+def test_a_base_that_is_not_in_the_clone_or_not_in_the_remote_is_an_error_and_no_pass(repository, tmp_path):
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", repository, clone)
+    workspace = Workspace(clone)
+    with pytest.raises(WorkspaceError, match=r"commit aaaaaaaaaaaa, on which .*fetch-depth: 0 on GitHub, GIT_DEPTH: 0"):
+        fetch_released(workspace, "a" * 40)
+    assert fetch_released(workspace, head(clone)) is None
+    lock = {"bundle": {"cmd": "x", "outs": [{"path": "release/bundle.tar", "hash": "md5", "md5": "0" * 32, "size": 3}]}}
+    (clone / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    with pytest.raises(WorkspaceError, match=r"dvc get .* ended with exit code"):
+        fetch_released(workspace, head(commit(clone)))
 
 
 def test_data_that_nobody_pushed_is_an_error_that_the_comment_tells(repository, on_github, tmp_path):

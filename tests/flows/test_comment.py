@@ -162,6 +162,34 @@ def test_a_job_knows_its_commit_and_whether_it_works_for_a_fork(job_on, host):
     assert job_on(host, token="").thread is None  # as with a secret that is not there
 
 
+@pytest.mark.parametrize(
+    ("event", "base"),
+    [
+        ({"pull_request": {"number": 7, "base": {"sha": "c" * 40}}, "before": "d" * 40}, "c" * 40),
+        ({"merge_group": {"base_sha": "c" * 40}}, "c" * 40),
+        ({"before": "d" * 40}, "d" * 40),
+        ({"before": "0" * 40}, None),  # the first push of a branch
+        ({"pull_request": {"number": 7, "base": None}}, None),
+        ({"merge_group": "c" * 40}, None),
+        ({}, None),
+    ],
+)
+def test_the_commit_that_a_job_of_github_starts_from(job_on, tmp_path, event, base):
+    job_on("github")
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    assert this_job().base == base
+
+
+def test_the_commit_that_a_job_of_gitlab_starts_from(job_on, monkeypatch):
+    job_on("gitlab")
+    monkeypatch.setenv("CI_COMMIT_BEFORE_SHA", "0" * 40)
+    assert this_job().base is None
+    monkeypatch.setenv("CI_COMMIT_BEFORE_SHA", "d" * 40)
+    assert this_job().base == "d" * 40
+    monkeypatch.setenv("CI_MERGE_REQUEST_DIFF_BASE_SHA", "c" * 40)
+    assert this_job().base == "c" * 40
+
+
 def test_a_push_has_no_request_and_a_machine_without_ci_nothing(job_on, monkeypatch, tmp_path):
     job_on("github")
     for content in ('{"ref": "refs/heads/main"}', "[]", "not JSON", '{"pull_request": {"number": "7"}}'):

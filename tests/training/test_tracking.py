@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from shelfgap_training.tracking import Tracker, TrackingError
@@ -48,6 +49,17 @@ def test_a_finished_run_is_reopened_by_its_id(tracker):
     assert client(tracker).get_run(run_id).info.status == "RUNNING"
     assert not tracker.reopen("0" * 32)
     assert not tracker.reopen(None)
+
+
+def test_a_training_that_another_store_recorded_is_stood_for_by_one_run(tracker, client):
+    mine = tracker.open_run("mine", {}, {"who": "me"})
+    assert tracker.run_for(mine, "elsewhere") == mine
+    other = tracker.run_for("0" * 32, "elsewhere")
+    tracker.finish(other)
+    assert tracker.run_for("0" * 32, "elsewhere") == other != tracker.run_for("1" * 32, "elsewhere")
+    assert client.get_run(other).data.tags["shelfgap.trained_as"] == "0" * 32
+    with pytest.raises(TrackingError, match="MLflow cannot be used"):
+        replace(tracker, uri="sqlite:////nowhere/mlflow.db").run_for(mine, "elsewhere")
 
 
 def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path):

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 MLFLOW_PARENT_RUN_ID = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 
+_TRAINED_AS = "shelfgap.trained_as"  # id of the run in the store where the training was recorded
+
 
 class TrackingError(ShelfgapError):
     """The tracking server or store cannot be used."""
@@ -59,6 +61,30 @@ class Tracker:
             run = client.create_run(experiment_id, run_name=name, tags=tags)
             for key, value in _flatten(params).items():
                 client.log_param(run.info.run_id, key, value)
+            return str(run.info.run_id)
+
+    def run_for(self, run_id: str, name: str) -> str:
+        """Return the id of the run here that stands for a training: its own, or one for a run that another store has.
+
+        Args:
+            run_id: of the training.
+            name: what a new run is called.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with speaking_to(self.uri):
+            client = mlflow_client(self.uri)
+            try:
+                return str(client.get_run(run_id).info.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            experiment_id = experiment_called(client, self.experiment, self.artifact_root)
+            known = client.search_runs([experiment_id], f"tags.`{_TRAINED_AS}` = '{run_id}'")
+            run = known[0] if known else client.create_run(experiment_id, run_name=name, tags={_TRAINED_AS: run_id})
             return str(run.info.run_id)
 
     def lightning_logger(self, run_id: str) -> Any:
