@@ -51,15 +51,16 @@ def test_a_finished_run_is_reopened_by_its_id(tracker):
     assert not tracker.reopen(None)
 
 
-def test_a_training_that_another_store_recorded_is_stood_for_by_one_run(tracker, client):
+def test_a_training_that_another_store_recorded_is_stood_for_by_one_run(tracker, tmp_path):
     mine = tracker.open_run("mine", {}, {"who": "me"})
     assert tracker.run_for(mine, "elsewhere") == mine
     other = tracker.run_for("0" * 32, "elsewhere")
     tracker.finish(other)
     assert tracker.run_for("0" * 32, "elsewhere") == other != tracker.run_for("1" * 32, "elsewhere")
-    assert client.get_run(other).data.tags["shelfgap.trained_as"] == "0" * 32
-    with pytest.raises(TrackingError, match="MLflow cannot be used"):
-        replace(tracker, uri="sqlite:////nowhere/mlflow.db").run_for(mine, "elsewhere")
+    assert client(tracker).get_run(other).data.tags["shelfgap.trained_as"] == "0" * 32
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow cannot be used"):
+        replace(tracker, uri=f"sqlite:///{tmp_path}/file/mlflow.db").run_for(mine, "elsewhere")
 
 
 def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path):
