@@ -12,13 +12,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
+from shelfgap_datasets.coco import IMAGES_DIR, load_dataset, save_dataset
 from shelfgap_datasets.directory import written_whole
 from shelfgap_datasets.schema import Dataset, DatasetError, ImageRecord
 
@@ -119,7 +119,7 @@ def _load_index(path: Path, _: int) -> dict[str, tuple[str, int, int]]:
 def pack(
     root: Path, to: Path, *, pictures_per_shard: int, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
-    """Write a dataset with its pictures in tar shards; the same dataset gives the same bytes.
+    """Write a dataset with its pictures in tar shards and the other files beside; the same gives the same bytes.
 
     Args:
         root: dataset directory, packed or not.
@@ -147,8 +147,10 @@ def pack(
             if progress is not None:
                 progress(len(index), len(dataset.images))
         (partial / SHARDS_DIR / INDEX_FILE).write_text(json.dumps(index) + "\n", encoding="utf-8")
-        save_dataset(partial, replace(dataset, rejections=(*load_rejections(root), *dataset.rejections)))
-        keep_version(root, partial)
+        for entry in root.iterdir():  # the timeline of shelf-days, a licence, the mark of a version
+            if entry.is_file():
+                shutil.copyfile(entry, partial / entry.name)
+        save_dataset(partial, dataset)
     return [to / SHARDS_DIR / name for name in names]
 
 

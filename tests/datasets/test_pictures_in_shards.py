@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from shelfgap_datasets.checks import check_dataset
-from shelfgap_datasets.coco import load_dataset, save_dataset
+from shelfgap_datasets.coco import load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.datamodule import ShelfDataModule
 from shelfgap_datasets.fingerprint import fingerprint_images
 from shelfgap_datasets.labelling.correct import correct_dataset
@@ -19,7 +19,7 @@ from shelfgap_datasets.merge import Part, merge_datasets
 from shelfgap_datasets.params import DuplicateParams, SplitParams, SynthParams
 from shelfgap_datasets.pictures import pack, read_picture
 from shelfgap_datasets.redact import redact_dataset
-from shelfgap_datasets.schema import Box, DatasetError
+from shelfgap_datasets.schema import Box, DatasetError, Rejection
 from shelfgap_datasets.split import split_dataset
 from shelfgap_datasets.synthetic.stills import synthesize
 from test_transforms import PARAMS as AUGMENT
@@ -46,6 +46,19 @@ def test_every_picture_comes_back_byte_for_byte(both):
         assert read_picture(packed, image.file_name) == (files / "images" / image.file_name).read_bytes()
     with pytest.raises(OSError, match="no such picture in the shards"):
         read_picture(packed, "nothing.jpg")
+
+
+def test_what_lies_beside_the_annotations_goes_along(both, tmp_path):
+    files = tmp_path / "files"
+    shutil.copytree(both[0], files)
+    (files / "timeline.json").write_text('{"days": []}')
+    (files / "version.json").write_text('{"version": "v0001"}')
+    left_out = Rejection("x.jpg", "damaged", "mend it")
+    save_dataset(files, replace(load_dataset(files), rejections=(left_out,)))
+    pack(files, tmp_path / "packed", pictures_per_shard=4)
+    for name in ("timeline.json", "version.json", "rejected.jsonl", "annotations.json"):
+        assert (tmp_path / "packed" / name).read_bytes() == (files / name).read_bytes()
+    assert load_rejections(tmp_path / "packed") == (left_out,)
 
 
 def test_any_tar_reader_finds_the_same_pictures(both):
