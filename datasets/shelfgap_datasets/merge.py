@@ -87,9 +87,13 @@ def _joined(first: ImageRecord, other: ImageRecord) -> ImageRecord:
     twins = dict.fromkeys([*first.twins, Twin(other.source, other.store, other.camera), *other.twins])
     twins.pop(Twin(first.source, first.store, first.camera), None)
     boxes = union(first.boxes, other.boxes)
-    joined = replace(first, boxes=boxes, annotated_classes=in_order(labelled), twins=tuple(twins))
+    joined = replace(first, boxes=boxes, annotated_classes=in_order(labelled), twins=tuple(sorted(twins, key=_place)))
     occluders = [record.of_classes(("occluder",)).boxes for record in (first, joined)]
     return replace(joined, redacted=first.redacted and occluders[0] == occluders[1])
+
+
+def _place(twin: Twin) -> tuple[str, str, str]:
+    return twin.source, twin.store or "", twin.camera or ""
 
 
 def _own(labelled: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -135,7 +135,8 @@ def join(
             root = versions_folder(workspace) / current
             before = load_dataset(root)
             parts = [replace(part, dataset=_with_history(part, before)) for part in parts]
-            parts.insert(0, Part(root, _without(before, load_rejections(root), f"{options.name}/"), ""))
+            stays, handed_on = _without(before, load_rejections(root), f"{options.name}/")
+            parts = [Part(root, stays, ""), *parts, Part(root, handed_on, "")]
         merge_datasets(parts, to, options.classes)
     return to
 
@@ -160,24 +161,25 @@ def correct(workspace: Workspace, options: IngestOptions, place: Path) -> Path:
     return to
 
 
-def _without(before: Dataset, rejections: Sequence[Rejection], prefix: str) -> Dataset:
-    """Return a version without the pictures and rejected records of one source.
+def _without(before: Dataset, rejections: Sequence[Rejection], prefix: str) -> tuple[Dataset, Dataset]:
+    """Return a version without what one source brought, and what of that other sources brought too.
 
-    A picture that another source brought too is that one's now, with all its boxes: nobody knows whose they are.
+    The latter is theirs, with all its boxes, since nobody knows whose they are. Where the source brings such a picture
+    again, the two become one.
     """
-    images = tuple(kept for image in before.images if (kept := _of_others(image, prefix)) is not None)
-    return replace(before, images=images, rejections=tuple(r for r in rejections if not r.source.startswith(prefix)))
-
-
-def _of_others(image: ImageRecord, prefix: str) -> ImageRecord | None:
-    """Return what a picture is without one source; None if no other brought it."""
-    twins = tuple(twin for twin in image.twins if not twin.source.startswith(prefix))
-    if not image.source.startswith(prefix):
-        return replace(image, twins=twins)
-    if not twins:
-        return None
-    first, *others = twins
-    return replace(image, source=first.source, store=first.store, camera=first.camera, twins=tuple(others))
+    stays: list[ImageRecord] = []
+    handed_on: list[ImageRecord] = []
+    for image in before.images:
+        others = tuple(twin for twin in image.twins if not twin.source.startswith(prefix))
+        if not image.source.startswith(prefix):
+            stays.append(replace(image, twins=others))
+        elif others:
+            theirs = others[0]
+            place = replace(image, source=theirs.source, store=theirs.store, camera=theirs.camera)
+            handed_on.append(replace(place, twins=others[1:]))
+    of_others = tuple(row for row in rejections if not row.source.startswith(prefix))
+    rest = replace(before, images=tuple(stays), rejections=of_others)
+    return rest, replace(before, images=tuple(handed_on), rejections=())
 
 
 def _with_history(part: Part, before: Dataset) -> Dataset:

@@ -271,7 +271,22 @@ def test_a_picture_that_two_sources_brought_stays_while_one_of_them_has_it(tmp_p
     both = merge_datasets(parts, tmp_path / "both")
     first, shared, last = both.images
     assert shared.twins == (Twin("b/bbbb.jpg", "s-b"),)
-    assert flow._without(both, (), "b/").images == (first, replace(shared, twins=()))
-    after, other = flow._without(both, (), "a/").images
-    assert (after.file_name, after.boxes, other) == (shared.file_name, shared.boxes, last)
-    assert (after.source, after.store, after.twins) == (shared.twins[0].source, "s-b", ())
+    stays, handed_on = flow._without(both, (), "b/")
+    assert (stays.images, handed_on.images) == ((first, replace(shared, twins=())), ())
+    stays, handed_on = flow._without(both, (), "a/")
+    assert stays.images == (last,)
+    (after,) = handed_on.images
+    assert (after.file_name, after.boxes) == (shared.file_name, shared.boxes)
+    assert (after.source, after.store, after.twins) == ("b/bbbb.jpg", "s-b", ())
+
+    def again(part):
+        rest = [Part(tmp_path / "both", stays, ""), part, Part(tmp_path / "both", handed_on, "")]
+        return merge_datasets(rest, tmp_path / "again")
+
+    assert sorted(again(parts[0]).images, key=lambda image: image.file_name) == list(both.images)
+    only_first = replace(parts[0], dataset=replace(parts[0].dataset, images=parts[0].dataset.images[:1]))
+    assert [(image.file_name, image.source) for image in again(only_first).images] == [
+        ("b/cccc.jpg", "b/cccc.jpg"),
+        ("a/aaaa.jpg", "a/aaaa.jpg"),
+        ("a/bbbb.jpg", "b/bbbb.jpg"),
+    ]
