@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from shelfgap_edge.geometry import iou_matrix
@@ -11,7 +11,7 @@ from shelfgap_datasets.intake.model import FIX_BOX, SourceBox, SourceImage
 from shelfgap_datasets.intake.pictures import Picture, turn_box
 from shelfgap_datasets.schema import IGNORE, Box, Rejection, box_problem, clip_box, in_order
 
-SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
+_SAME_BOX_IOU = 0.5  # two labellers of one picture meant the same thing
 
 
 def boxes_of_picture(
@@ -65,17 +65,18 @@ def _pixels(
 
 def union(first: tuple[Box, ...], second: tuple[Box, ...]) -> tuple[Box, ...]:
     """Join the boxes of two labellings of one picture: of two that mean the same, the first stays."""
-    if not first:
-        return second
-    added = []
-    for box in second:
-        rivals = [other.xyxy for other in first if other.class_name == box.class_name]
-        if (
-            not rivals
-            or iou_matrix(np.array([box.xyxy], np.float32), np.array(rivals, np.float32)).max() < SAME_BOX_IOU
-        ):
-            added.append(box)
+    added = [
+        box for box in second if not lies_at(box, [other for other in first if other.class_name == box.class_name])
+    ]
     return (*first, *added)
+
+
+def lies_at(box: Box, others: Sequence[Box]) -> bool:
+    """Say whether a box means the same place as one of others, whatever their classes; False where there are none."""
+    if not others:
+        return False
+    overlaps = iou_matrix(np.array([box.xyxy], np.float32), np.array([other.xyxy for other in others], np.float32))
+    return bool(overlaps.max() >= _SAME_BOX_IOU)
 
 
 def are_at_odds(first: tuple[Box, ...], second: tuple[Box, ...]) -> bool:

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from shelfgap_edge.geometry import iou_matrix
-
 from shelfgap_datasets.coco import IMAGES_DIR, keep_version, load_dataset, load_rejections, save_dataset
 from shelfgap_datasets.directory import written_whole
-from shelfgap_datasets.intake.boxes import SAME_BOX_IOU, boxes_of_picture, classes_of
+from shelfgap_datasets.intake.boxes import boxes_of_picture, classes_of, lies_at
 from shelfgap_datasets.intake.class_names import map_names
 from shelfgap_datasets.intake.formats import Format, read_annotations
 from shelfgap_datasets.intake.model import Reading, SourceImage
@@ -171,16 +168,9 @@ def _not_spoken_of(
     strange = boxes_of_picture(record.file_name, picture, images, unknown)[0] or ()
 
     def is_replaced(old: Box) -> bool:
-        return _overlaps(old, strange) and not _overlaps(old, boxes)
+        return lies_at(old, strange) and not lies_at(old, boxes)
 
     return [old for old in record.boxes if is_replaced(old) or not (is_about_all or old.class_name in listed)]
-
-
-def _overlaps(box: Box, others: tuple[Box, ...]) -> bool:
-    if not others:
-        return False
-    overlaps = iou_matrix(np.array([box.xyxy], np.float32), np.array([other.xyxy for other in others], np.float32))
-    return bool(overlaps.max() >= SAME_BOX_IOU)
 
 
 def _settle(before: tuple[Box, ...], after: tuple[Box, ...]) -> tuple[Box, ...]:
